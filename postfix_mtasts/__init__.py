@@ -1,0 +1,37 @@
+"""MTA-STS, DANE and TLS reporting for Postfix: the map of the house.
+
+The knowing part takes bytes and facts and returns values.  It has no socket,
+clock, random number, log or global.  The doing part is thin and has two wings:
+adapters, which know the outside world, and services, which know the plan.
+Only the commands join them.
+
+The table is read by `tests/test_floors.py`, which holds the code to it: a
+module imports only from lower floors, and adapters and services never import
+each other.  ``*`` stands for every module of a folder.
+
+::
+
+    floor 9   __main__
+    floor 8   cli
+    floor 7   commands.*
+    floor 6   adapters.*  services.*
+    floor 5   ports  config
+    ------    no I/O below this line
+    floor 4   core.explanation
+    floor 3   core.decision
+    floor 2   core.freshness  core.facts_record
+    floor 1   core.facts
+    floor 0   core.socketmap  core.mta_sts  core.tlsa  core.postfix_policy  core.tlsrpt_record
+    floor -1  core.names  core.netstring  core.taglist  core.tls_event  core.der
+    floor -2  core.errors
+
+Below the line nothing imports asyncio, socket, ssl, threading, subprocess,
+sqlite3, logging, random, time, os, pathlib, requests or dns, nor reads a clock.
+
+One word per thing: *next-hop* (what Postfix asks), *domain* (the policy
+domain), *host* (an MX host), *record* (TXT), *policy* (the HTTPS document),
+*facts* (all that was learnt of one next-hop), *verdict* (the decision),
+*reply* (what Postfix is told).
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The outside world, one thing a module: DNS, HTTPS, the database, systemd."""

@@ -1,0 +1,1 @@
+"""The knowing part: bytes and facts in, values out, no I/O."""

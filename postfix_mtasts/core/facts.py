@@ -1,0 +1,167 @@
+"""What was learnt of one next-hop: every look-up and its outcome.
+
+"No record", "the record is broken" and "DNS would not answer" lead to
+different answers (RFC 7672 section 2.1, RFC 8461 section 5), so a look-up is
+one of three values and is never folded into a bool.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeAlias, TypeVar
+
+from postfix_mtasts.core import mta_sts, tlsa
+from postfix_mtasts.core.names import NextHop
+from postfix_mtasts.core.tls_event import ResultType
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Present(Generic[T]):
+    """Records exist.
+
+    *secure*: the whole chain of CNAMEs and the records were DNSSEC-validated.
+    *ttl*: seconds, the lowest of the chain.  *owner*: the name at which the
+    records stand, A-labels, no trailing dot; differs from the name asked where
+    CNAMEs were followed.
+    """
+
+    records: tuple[T, ...]
+    secure: bool
+    ttl: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absent:
+    """DNS says that there is none, or none that is valid.
+
+    *ttl*: seconds that this may be believed (RFC 2308 section 5).  *nxdomain*:
+    the name itself does not exist.  *why*: what is wrong, where there is a
+    record that breaks its grammar; empty for plain absence.
+    """
+
+    secure: bool
+    ttl: int
+    nxdomain: bool = False
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unavailable:
+    """DNS would not say: SERVFAIL (so also bogus), time-out, refusal, a CNAME loop.
+
+    *why* is for the mail log, such as "MX example.com: SERVFAIL from 127.0.0.1".
+    """
+
+    why: str
+
+
+Lookup: TypeAlias = Present[T] | Absent | Unavailable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mx:
+    """One MX record (RFC 5321 section 5.1); *host* is "" for a null MX (RFC 7505)."""
+
+    preference: int
+    host: str  # A-labels, lower case, no trailing dot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """One MX host: its addresses and, where they may count, its TLSA records.
+
+    *tlsa* is `None` where it was not asked: without a secure address TLSA
+    records have no meaning (RFC 7672 section 2.2.2), and some name servers
+    below unsigned zones do not answer the question.
+    """
+
+    name: str  # A-labels, lower case, no trailing dot
+    preference: int
+    addresses: Lookup[str]
+    tlsa: Lookup[tlsa.Record] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsFacts:
+    """What DNS said of a next-hop at one moment.
+
+    *gathered*: seconds since the epoch.  *mx* is `None` where MX records do not
+    apply (``[host]``).  *omitted*: MX hosts left unexamined because there were
+    too many.  *sts_record* is `None` where MTA-STS does not apply.
+    """
+
+    gathered: float
+    mx: Lookup[Mx] | None
+    hosts: tuple[HostFacts, ...]  # by preference, then by name
+    omitted: int = 0
+    sts_record: Lookup[mta_sts.Record] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedPolicy:
+    """An MTA-STS policy that was fetched with success (RFC 8461 section 3.3).
+
+    *fetched* and *checked* are seconds since the epoch: when the document came,
+    and when it was last known to be current (the record still had its id).
+    """
+
+    record_id: str  # "" when it was fetched while no record could be seen
+    policy: mta_sts.Policy
+    text: bytes  # the document as it came
+    fetched: float
+    checked: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedFetch:
+    """The last fetch that failed: remembered so as not to try at every look-up."""
+
+    record_id: str
+    at: float  # seconds since the epoch
+    kind: ResultType  # one of the three sts-*
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StsFacts:
+    """What is known of a domain's policy, from now and from before."""
+
+    cached: CachedPolicy | None = None
+    failure: FailedFetch | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All that was learnt of one next-hop."""
+
+    nexthop: NextHop
+    dns: DnsFacts
+    sts: StsFacts
+
+
+def merge_addresses(answers: Sequence[Lookup[str]]) -> Lookup[str]:
+    """Return A and AAAA answers as one look-up.
+
+    One kind of address is enough to reach a host, so a failure beside an
+    address is no failure; a failure beside "none" is one, because the address
+    may be of the kind that failed (RFC 7672 section 2.2.2).
+    """
+    present = [a for a in answers if isinstance(a, Present)]
+    if present:
+        return Present(
+            records=tuple(address for a in present for address in a.records),
+            secure=all(a.secure for a in present),
+            ttl=min(a.ttl for a in answers if not isinstance(a, Unavailable)),
+            owner=present[0].owner,
+        )
+    failed = [a for a in answers if isinstance(a, Unavailable)]
+    if failed:
+        return failed[0]
+    absent = [a for a in answers if isinstance(a, Absent)]
+    return Absent(
+        secure=all(a.secure for a in absent),
+        ttl=min(a.ttl for a in absent),
+        nxdomain=any(a.nxdomain for a in absent),
+    )

@@ -1,0 +1,1 @@
+"""The plan: gather facts, decide, serve, refresh.  Knows the world by its ports only."""
