@@ -11,19 +11,19 @@ each other.  ``*`` stands for every module of a folder.
 
 ::
 
-    floor 9   __main__
-    floor 8   cli
-    floor 7   commands.*
-    floor 6   adapters.*  services.*
-    floor 5   ports  config
+    floor 11  __main__
+    floor 10  cli
+    floor 9   commands.*
+    floor 8   adapters.*  services.*
+    floor 7   ports  config
     ------    no I/O below this line
-    floor 4   core.explanation
-    floor 3   core.decision
-    floor 2   core.freshness  core.facts_record
-    floor 1   core.facts
-    floor 0   core.socketmap  core.mta_sts  core.tlsa  core.postfix_policy  core.tlsrpt_record
-    floor -1  core.names  core.netstring  core.taglist  core.tls_event  core.der
-    floor -2  core.errors
+    floor 6   core.explanation
+    floor 5   core.decision
+    floor 4   core.freshness  core.facts_record
+    floor 3   core.facts
+    floor 2   core.socketmap  core.mta_sts  core.tlsa  core.postfix_policy  core.tlsrpt_record
+    floor 1   core.names  core.netstring  core.taglist  core.tls_event  core.der
+    floor 0   core.errors
 
 Below the line nothing imports asyncio, socket, ssl, threading, subprocess,
 sqlite3, logging, random, time, os, pathlib, requests or dns, nor reads a clock.
