@@ -1,0 +1,310 @@
+"""Whether bytes are exactly one X.509 certificate or public key (RFC 5280, X.690).
+
+A TLSA record of matching type 0 carries a whole certificate or a whole public
+key, and is usable only where that parses (RFC 6698 section 4.1).  OpenSSL
+decides, inside Postfix; this module foretells its decision: it reads the
+structure of RFC 5280 section 4.1 down to the public key, and the key down to
+whether it is a key.  It verifies no signature, no date and no extension.
+
+DER only: definite and minimal lengths, tags below 31, nothing left over.  The
+depth is that of the grammar, so no input makes it recurse.
+
+BUGS: stricter than OpenSSL, never laxer.  It refuses BER, names with exotic
+string types, and all keys but RSA, Ed25519, Ed448 and EC keys on the curves
+P-256, P-384 and P-521 in the forms that RFC 5480 allows.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from postfix_mtasts.core.errors import ParseError
+
+_BOOLEAN, _INTEGER, _BIT_STRING, _OCTET_STRING, _NULL, _OID = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
+_UTC_TIME, _GENERALIZED_TIME, _SEQUENCE, _SET = 0x17, 0x18, 0x30, 0x31
+_VERSION, _ISSUER_ID, _SUBJECT_ID, _EXTENSIONS = 0xA0, 0x81, 0x82, 0xA3
+_HIGH_TAG, _LONG_LENGTH = 0x1F, 0x80
+# Numbers in base 128, each without leading zeros; the top bit says that more follows.
+_WELL_FORMED_OID = re.compile(rb"((?!\x80)[\x80-\xff]*[\x00-\x7f])+")
+_STRING_CODECS = {  # OpenSSL rewrites names as UTF-8, and fails where it cannot
+    0x0C: "utf-8",  # UTF8String
+    0x12: "latin-1",  # NumericString
+    0x13: "latin-1",  # PrintableString
+    0x14: "latin-1",  # TeletexString, which OpenSSL takes for Latin-1
+    0x16: "latin-1",  # IA5String
+}
+
+_RSA = bytes.fromhex("2a864886f70d010101")  # RFC 3279 section 2.3.1
+_EC = bytes.fromhex("2a8648ce3d0201")  # RFC 5480 section 2.1.1
+_EDWARDS_KEY_SIZES = {  # RFC 8410 section 3
+    bytes.fromhex("2b6570"): 32,  # Ed25519
+    bytes.fromhex("2b6571"): 57,  # Ed448
+}
+_UNCOMPRESSED, _COMPRESSED = 0x04, (0x02, 0x03)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Curve:
+    """The points where y² = x³ - 3x + b, modulo the prime (RFC 5480 section 2.1.1.1)."""
+
+    prime: int
+    b: int
+
+    @property
+    def size(self) -> int:
+        """How many bytes a coordinate takes."""
+        return (self.prime.bit_length() + 7) // 8
+
+
+_CURVES = {  # the values are from FIPS 186-4 appendix D.1.2
+    bytes.fromhex("2a8648ce3d030107"): _Curve(
+        prime=2**256 - 2**224 + 2**192 + 2**96 - 1,
+        b=0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B,
+    ),
+    bytes.fromhex("2b81040022"): _Curve(
+        prime=2**384 - 2**128 - 2**96 + 2**32 - 1,
+        b=int(
+            "b3312fa7e23ee7e4988e056be3f82d19181d9c6efe814112"
+            "0314088f5013875ac656398d8a2ed19d2a85c8edd3ec2aef",
+            16,
+        ),
+    ),
+    bytes.fromhex("2b81040023"): _Curve(
+        prime=2**521 - 1,
+        b=int(
+            "0051953eb9618e1c9a1f929a21a0b68540eea2da725b99b315f3b8b489918ef109e1"
+            "56193951ec7e937b1652c0bd3bb1bf073573df883d2c34f1ef451fd46b503f00",
+            16,
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Element:
+    """One tag, length and value."""
+
+    tag: int
+    value: bytes
+
+
+_NO_PARAMETERS = _Element(tag=_NULL, value=b"")
+
+
+class _Reader:
+    """Takes elements from the front of some bytes.
+
+    Every method raises `ParseError` where the bytes are not as it says.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def peek(self) -> int | None:
+        """Return the next element's tag, or `None` at the end."""
+        return self._data[self._at] if self._at < len(self._data) else None
+
+    def element(self) -> _Element:
+        """Take the next element, whatever it is."""
+        tag = self._octets(1)[0]
+        if tag & _HIGH_TAG == _HIGH_TAG:
+            raise ParseError("DER tag of more than one byte", "X.690 section 8.1.2.4")
+        return _Element(tag=tag, value=self._octets(self._length()))
+
+    def take(self, *tags: int) -> _Element:
+        """Take the next element, which must have one of *tags*."""
+        if self.peek() not in tags:
+            raise ParseError("DER element missing or of another kind", "RFC 5280 section 4.1")
+        return self.element()
+
+    def inside(self, tag: int) -> "_Reader":
+        """Take the next element, which must have *tag*, to read what it holds."""
+        return _Reader(self.take(tag).value)
+
+    def each(self, tag: int) -> Iterator["_Reader"]:
+        """Take all that is left, elements that must have *tag*, to read what they hold."""
+        while self.peek() is not None:
+            yield self.inside(tag)
+
+    def end(self) -> None:
+        """Ensure that nothing is left."""
+        if self.peek() is not None:
+            raise ParseError("bytes after the end of a DER value", "X.690 section 8.1")
+
+    def _length(self) -> int:
+        first = self._octets(1)[0]
+        if first < _LONG_LENGTH:
+            return first
+        octets = self._octets(first - _LONG_LENGTH)
+        length = int.from_bytes(octets, "big")
+        if length < _LONG_LENGTH or octets[0] == 0:
+            raise ParseError("DER length indefinite or not minimal", "X.690 section 10.1")
+        return length
+
+    def _octets(self, count: int) -> bytes:
+        end = self._at + count
+        if end > len(self._data):
+            raise ParseError("DER value cut short", "X.690 section 8.1")
+        octets = self._data[self._at : end]
+        self._at = end
+        return octets
+
+
+def is_certificate(data: bytes) -> bool:
+    """Return whether *data* is exactly one certificate whose public key can be read."""
+    return _is_exactly(_certificate, data)
+
+
+def is_public_key(data: bytes) -> bool:
+    """Return whether *data* is exactly one SubjectPublicKeyInfo that can be read."""
+    return _is_exactly(_public_key, data)
+
+
+def _is_exactly(grammar: Callable[[_Reader], None], data: bytes) -> bool:
+    reader = _Reader(data)
+    try:
+        grammar(reader)
+        reader.end()
+    except ParseError:
+        return False
+    return True
+
+
+def _certificate(reader: _Reader) -> None:
+    """Take a Certificate (RFC 5280 section 4.1.1)."""
+    certificate = reader.inside(_SEQUENCE)
+    _to_be_signed(certificate.inside(_SEQUENCE))
+    _algorithm(certificate)
+    _bits(certificate)
+    certificate.end()
+
+
+def _to_be_signed(reader: _Reader) -> None:
+    """Take all of a TBSCertificate (RFC 5280 section 4.1.2)."""
+    if reader.peek() == _VERSION:
+        version = reader.inside(_VERSION)
+        _integer(version)
+        version.end()
+    _integer(reader)  # serial number
+    _algorithm(reader)
+    _name(reader)  # issuer
+    _validity(reader)
+    _name(reader)  # subject
+    _public_key(reader)
+    for tag in (_ISSUER_ID, _SUBJECT_ID):
+        if reader.peek() == tag:
+            _bits(reader, tag)
+    if reader.peek() == _EXTENSIONS:
+        _extensions(reader)
+    reader.end()
+
+
+def _algorithm(reader: _Reader) -> tuple[bytes, _Element | None]:
+    """Take an AlgorithmIdentifier; return its OID and parameters (section 4.1.1.2)."""
+    algorithm = reader.inside(_SEQUENCE)
+    oid = _oid(algorithm)
+    parameters = algorithm.element() if algorithm.peek() is not None else None
+    algorithm.end()
+    return oid, parameters
+
+
+def _name(reader: _Reader) -> None:
+    """Take a Name (RFC 5280 section 4.1.2.4)."""
+    for relative in reader.inside(_SEQUENCE).each(_SET):
+        for attribute in relative.each(_SEQUENCE):
+            _oid(attribute)
+            _string(attribute)
+            attribute.end()
+
+
+def _string(reader: _Reader) -> None:
+    string = reader.take(*_STRING_CODECS)
+    try:
+        string.value.decode(_STRING_CODECS[string.tag])
+    except UnicodeDecodeError:
+        raise ParseError("malformed string in a name", "RFC 5280 section 4.1.2.4") from None
+
+
+def _validity(reader: _Reader) -> None:
+    """Take a Validity; its dates are not read (section 4.1.2.5)."""
+    validity = reader.inside(_SEQUENCE)
+    validity.take(_UTC_TIME, _GENERALIZED_TIME)
+    validity.take(_UTC_TIME, _GENERALIZED_TIME)
+    validity.end()
+
+
+def _extensions(reader: _Reader) -> None:
+    """Take the Extensions; what each holds is not read (section 4.1.2.9)."""
+    tagged = reader.inside(_EXTENSIONS)
+    for extension in tagged.inside(_SEQUENCE).each(_SEQUENCE):
+        _oid(extension)
+        if extension.peek() == _BOOLEAN and len(extension.take(_BOOLEAN).value) != 1:
+            raise ParseError("malformed BOOLEAN", "X.690 section 8.2")
+        extension.take(_OCTET_STRING)
+        extension.end()
+    tagged.end()
+
+
+def _integer(reader: _Reader) -> int:
+    value = reader.take(_INTEGER).value
+    number = int.from_bytes(value, "big", signed=True)
+    if not value or len(value) > number.bit_length() // 8 + 1:
+        raise ParseError("INTEGER empty or not minimal", "X.690 section 8.3.2")
+    return number
+
+
+def _oid(reader: _Reader) -> bytes:
+    value = reader.take(_OID).value
+    if not _WELL_FORMED_OID.fullmatch(value):
+        raise ParseError("malformed OBJECT IDENTIFIER", "X.690 section 8.19")
+    return value
+
+
+def _bits(reader: _Reader, tag: int = _BIT_STRING) -> bytes:
+    """Take a BIT STRING of whole bytes and return them."""
+    value = reader.take(tag).value
+    if value[:1] != b"\0":
+        raise ParseError("BIT STRING empty or not of whole bytes", "X.690 section 8.6.2")
+    return value[1:]
+
+
+def _public_key(reader: _Reader) -> None:
+    """Take a SubjectPublicKeyInfo and look into its key (section 4.1.2.7)."""
+    info = reader.inside(_SEQUENCE)
+    oid, parameters = _algorithm(info)
+    key = _bits(info)
+    info.end()
+    if not _is_key(oid, parameters, key):
+        raise ParseError("malformed or unknown public key", "RFC 3279 section 2.3")
+
+
+def _is_key(oid: bytes, parameters: _Element | None, key: bytes) -> bool:
+    if oid == _RSA:
+        return parameters == _NO_PARAMETERS and _is_exactly(_rsa_key, key)
+    if oid == _EC and parameters is not None and parameters.tag == _OID:
+        curve = _CURVES.get(parameters.value)
+        return curve is not None and _is_point(curve, key)
+    return parameters is None and len(key) == _EDWARDS_KEY_SIZES.get(oid)
+
+
+def _rsa_key(reader: _Reader) -> None:
+    """Take an RSAPublicKey (RFC 8017 appendix A.1.1)."""
+    key = reader.inside(_SEQUENCE)
+    modulus, exponent = _integer(key), _integer(key)
+    key.end()
+    if modulus <= 0 or exponent <= 0:
+        raise ParseError("RSA key that is not positive", "RFC 8017 section 3.1")
+
+
+def _is_point(curve: _Curve, key: bytes) -> bool:
+    """Return whether *key* is a point of *curve* (SEC 1 section 2.3.4), infinity left out."""
+    x = int.from_bytes(key[1 : 1 + curve.size], "big")
+    y = int.from_bytes(key[1 + curve.size :], "big")
+    if not key or max(x, y) >= curve.prime:
+        return False
+    square = (x**3 - 3 * x + curve.b) % curve.prime
+    if key[0] == _UNCOMPRESSED:
+        return len(key) == 1 + 2 * curve.size and y * y % curve.prime == square
+    is_square = pow(square, (curve.prime - 1) // 2, curve.prime) == 1  # Euler's criterion
+    return key[0] in _COMPRESSED and len(key) == 1 + curve.size and is_square
