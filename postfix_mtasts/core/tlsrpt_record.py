@@ -49,9 +49,9 @@ class Address:
     """A recipient, decoded.
 
     *local*: as it is meant, 1 to 64 octets in UTF-8, printable, without spaces,
-    "@", quotes and backslashes; may begin with a hyphen.  *domain*: A-labels, lower case.  `str` gives
-    what an SMTP client and a header may be told, the local part in quotes where
-    it needs them (RFC 5321 section 4.1.2, RFC 6531 section 3.3).
+    "@", quotes and backslashes; may begin with a hyphen.  *domain*: A-labels,
+    lower case.  `str` gives what an SMTP server may be told, the local part in
+    quotes where it needs them (RFC 5321 section 4.1.2, RFC 6531 section 3.3).
     """
 
     local: str
@@ -113,9 +113,10 @@ def _usable(uri: str) -> bool:
 
 def _is_mailto(uri: str) -> bool:
     try:
-        return bool(parse_addresses(uri))
+        parse_addresses(uri)
     except ParseError:
         return False
+    return True
 
 
 def _is_https(uri: str) -> bool:
