@@ -128,6 +128,7 @@ def test_a_policy_is_read_in_every_spelling_that_has_its_meaning(body: bytes) ->
         (POLICY.replace(b"max_age: 604800\n", b""), "max_age is missing"),
         (POLICY.replace(b"mode:", b"mode :"), "malformed line 'mode : enforce'"),
         (POLICY.replace(b"mode:", b" mode:"), "malformed line ' mode: enforce'"),
+        (POLICY.replace(b"enforce", b"\x0benforce"), r"malformed value '\\x0benforce'"),
         (b"mode: bogus\n" + POLICY, "mode is 'bogus'"),
         (POLICY + b"# comment\n", "malformed line '# comment'"),
         (POLICY + b"no colon\n", "malformed line 'no colon'"),

@@ -172,6 +172,7 @@ def test_a_domain_has_one_spelling(text: str, name: str) -> None:
         ("a" * 64 + ".example", "a label longer than 63 octets"),
         (NAME_253 + "a", "longer than 253 octets"),
         (".".join(["é" * 50] * 5), "longer than 253 octets"),
+        ("\u00ad" * 250 + "example.com", "longer than 253 octets"),
         ("-a.example", "out of place"),
         ("a-.example", "out of place"),
         ("*.example", "out of place"),
