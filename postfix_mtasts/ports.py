@@ -65,9 +65,7 @@ class FetchFailed:
 class PolicyFetcher(Protocol):
     """HTTPS for policies (RFC 8461 section 3.3)."""
 
-    async def fetch(
-        self, host: str, addresses: tuple[str, ...]
-    ) -> mta_sts.Response | FetchFailed:
+    async def fetch(self, host: str, addresses: tuple[str, ...]) -> mta_sts.Response | FetchFailed:
         """Get ``https://HOST/.well-known/mta-sts.txt`` from one of *addresses*.
 
         The certificate must be valid for *host*; nothing is redirected; the
@@ -117,8 +115,8 @@ class Store(Protocol):
         """Return up to *limit* domains whose policy's refresh time has come."""
         ...
 
-    async def entries(self, domains: tuple[str, ...]) -> tuple[Entry, ...]:
-        """Return what is stored of *domains*, of all where empty, in order of name."""
+    async def entries(self, *, after: str, limit: int) -> tuple[Entry, ...]:
+        """Return up to *limit* domains that come after *after* in order of name."""
         ...
 
     async def purge(self, domains: tuple[str, ...]) -> int:

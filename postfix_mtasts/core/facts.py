@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
 from postfix_mtasts.core import mta_sts, tlsa
-from postfix_mtasts.core.names import NextHop
+from postfix_mtasts.core.names import Form, NextHop
 from postfix_mtasts.core.tls_event import ResultType
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Present(Generic[T]):
+class Present(Generic[T_co]):
     """Records exist.
 
     *secure*: the whole chain of CNAMEs and the records were DNSSEC-validated.
@@ -26,7 +26,7 @@ class Present(Generic[T]):
     CNAMEs were followed.
     """
 
-    records: tuple[T, ...]
+    records: tuple[T_co, ...]
     secure: bool
     ttl: int
     owner: str
@@ -57,7 +57,7 @@ class Unavailable:
     why: str
 
 
-Lookup: TypeAlias = Present[T] | Absent | Unavailable
+Lookup: TypeAlias = Present[T_co] | Absent | Unavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,3 +165,20 @@ def merge_addresses(answers: Sequence[Lookup[str]]) -> Lookup[str]:
         ttl=min(a.ttl for a in absent),
         nxdomain=any(a.nxdomain for a in absent),
     )
+
+
+def mx_hosts(mx: Lookup[Mx] | None, nexthop: NextHop) -> tuple[Mx, ...]:
+    """Return the hosts that mail for *nexthop* goes to, best preference first.
+
+    Each host once, in an order that does not depend on the order of the answer.
+    Without MX records the next-hop itself is the host (RFC 5321 section 5.1),
+    also where they are not asked for (``[host]``); a null MX is no host.
+    """
+    if isinstance(mx, Present):
+        best: dict[str, int] = {}
+        for record in mx.records:
+            best[record.host] = min(record.preference, best.get(record.host, record.preference))
+        ordered = sorted((preference, host) for host, preference in best.items() if host)
+        return tuple(Mx(preference=preference, host=host) for preference, host in ordered)
+    implicit = nexthop.form is Form.HOST or (isinstance(mx, Absent) and not mx.nxdomain)
+    return (Mx(preference=0, host=nexthop.name),) if implicit else ()

@@ -1,0 +1,63 @@
+"""systemd: telling it how the service is, and the form of log lines that it reads.
+
+See sd_notify(3) and sd-daemon(3).  Without systemd all of it does nothing.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+
+import sdnotify
+
+_PRIORITIES = {
+    logging.DEBUG: 7,
+    logging.INFO: 6,
+    logging.WARNING: 4,
+    logging.ERROR: 3,
+    logging.CRITICAL: 2,
+}
+
+
+class Notifier:
+    """Speaks to the service manager."""
+
+    def __init__(self) -> None:
+        self._notifier = sdnotify.SystemdNotifier()
+
+    def ready(self, status: str) -> None:
+        """Say that the service is up, or up again after a reload."""
+        self._notifier.notify(f"READY=1\nSTATUS={status}")
+
+    def reloading(self) -> None:
+        """Say that the configuration is being read anew."""
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._notifier.notify(f"RELOADING=1\nMONOTONIC_USEC={now}")
+
+    def status(self, status: str) -> None:
+        """Give the line that `systemctl status` shows."""
+        self._notifier.notify(f"STATUS={status}")
+
+    def alive(self) -> None:
+        """Keep the watchdog quiet."""
+        self._notifier.notify("WATCHDOG=1")
+
+    def stopping(self) -> None:
+        """Say that the service is about to leave."""
+        self._notifier.notify("STOPPING=1")
+
+
+class JournalFormatter(logging.Formatter):
+    """Lines with the priority that journald takes from their beginning."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of *record*, each of its lines with the priority."""
+        prefix = f"<{_PRIORITIES.get(record.levelno, 6)}>"
+        return "\n".join(prefix + line for line in super().format(record).splitlines())
+
+
+def log_formatter(environment: Mapping[str, str] = os.environ) -> logging.Formatter:
+    """Return the form of log lines: for the journal where it listens, else with the time."""
+    if "JOURNAL_STREAM" in environment:
+        return JournalFormatter("%(message)s")
+    return logging.Formatter("%(asctime)s %(levelname)s %(message)s")

@@ -1,0 +1,239 @@
+"""The verb `serve`: the policy daemon, in the foreground.
+
+SIGHUP reads the configuration again; one that is bad is refused and logged, and
+the old one stays in force.  Where to listen, the store and the limits are those
+of the start.  SIGTERM finishes what is being answered and leaves within five
+seconds.
+"""
+
+import argparse
+import asyncio
+import gc
+import importlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from postfix_mtasts.adapters import listeners, process
+from postfix_mtasts.adapters.fetcher import HttpsFetcher
+from postfix_mtasts.adapters.store_sqlite import SqliteStore
+from postfix_mtasts.adapters.systemd import Notifier, log_formatter
+from postfix_mtasts.commands.assembly import build_fetcher, build_plan, build_resolver
+from postfix_mtasts.commands.configuration import Source
+from postfix_mtasts.config import Config
+from postfix_mtasts.core.errors import ConfigError
+from postfix_mtasts.services.answer_cache import AnswerCache
+from postfix_mtasts.services.answers import Answers
+from postfix_mtasts.services.control import Control
+from postfix_mtasts.services.server import Server
+from postfix_mtasts.services.upkeep import Upkeep
+
+log = logging.getLogger("postfix_mtasts")
+
+PATIENCE = 4.0
+"""Seconds for requests under way when the daemon is told to leave."""
+
+REFRESH_SECONDS = 60
+STATUS_SECONDS = 10
+SPARE_DESCRIPTORS = 64  # the store, the log, the listening sockets and what Python opens
+
+
+class _Leave(Exception):  # noqa: N818 - not an error: it ends the task group
+    """The daemon was told to stop."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status."""
+    source = Source.from_arguments(args)
+    config = source.load()
+    _start_log(config)
+    sockets = listeners.inherited(os.environ) or _bind(config, source)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_Daemon(config, source).serve(sockets))
+    return 0
+
+
+def _start_log(config: Config) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(log_formatter())
+    logging.basicConfig(handlers=[handler], level=config.logging.level.upper(), force=True)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's event loop where it is installed, which doubles the speed."""
+    try:
+        uvloop = importlib.import_module("uvloop")
+    except ImportError:
+        log.info("uvloop is not installed: answering at half the speed")
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _bind(config: Config, source: Source) -> list[socket.socket]:
+    """Bind what the configuration names.
+
+    On built-in defaults, as from a checkout, one of the sockets is enough: the
+    folder in Postfix's queue directory is made by the package.
+    """
+    bound = []
+    for listen in config.server.listen:
+        try:
+            bound.append(listeners.bind(listen))
+        except ConfigError as error:
+            if source.path is not None:
+                raise
+            log.warning("%s", error)
+    if not bound:
+        raise ConfigError("none of the default sockets can be listened on")
+    return bound
+
+
+class _Daemon:
+    """Everything that lives as long as the process does."""
+
+    def __init__(self, config: Config, source: Source) -> None:
+        self._config = config
+        self._source = source
+        self._notifier = Notifier()
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._store = SqliteStore(
+            Path(config.store.url.path), max_domains=config.limits.cached_domains
+        )
+        self._fetcher: HttpsFetcher | None = None
+        self._dnssec = "DNSSEC not tested yet"
+        self._answers: Answers
+
+    async def serve(self, sockets: Sequence[socket.socket]) -> None:
+        """Answer until told to stop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._serve(sockets, group)
+        except* _Leave:
+            pass
+        finally:
+            if self._fetcher is not None:
+                await self._fetcher.close()
+            await self._store.close()
+        log.info("stopped")
+
+    async def _serve(self, sockets: Sequence[socket.socket], group: asyncio.TaskGroup) -> None:
+        loop = asyncio.get_running_loop()
+        self._adopt(self._config, group)
+        control = Control(store=self._store, answers=self._answers, own_uid=os.getuid())
+        server = Server(
+            answers=self._answers,
+            control=control,
+            group=group,
+            limit=self._connection_limit(),
+            peer_uid=listeners.peer_uid,
+        )
+        upkeep = Upkeep(answers=self._answers, store=self._store, clock=time.time, ticks=loop.time)
+        accepting = await listeners.accept(sockets, server.connection)
+        group.create_task(self._test_dnssec())
+        group.create_task(self._keep_time(upkeep, group))
+        group.create_task(self._keep_policies(upkeep))
+        group.create_task(self._keep_config(group))
+        gc.collect()
+        gc.freeze()  # what is there now stays: the collector need not look at it again
+        self._notifier.ready(self._status())
+        log.info("ready on %s", ", ".join(_name(listener) for listener in sockets))
+        await self._stop.wait()
+        self._notifier.stopping()
+        for accepted in accepting:
+            accepted.close()
+        await server.close(PATIENCE)
+        raise _Leave
+
+    def _connection_limit(self) -> int:
+        limits = self._config.limits
+        files = process.raise_descriptor_limit()
+        room = files - limits.queries - 2 * limits.fetches - SPARE_DESCRIPTORS
+        if room < limits.connections:
+            log.warning("limits.connections is %d for lack of file descriptors", max(room, 1))
+        return max(1, min(limits.connections, room))
+
+    def _adopt(self, config: Config, group: asyncio.TaskGroup) -> None:
+        """Answer by *config* from now on; raises ConfigError and changes nothing if it is bad."""
+        fetcher = build_fetcher(config)
+        resolver = build_resolver(config)
+        plan = build_plan(
+            config, resolver=resolver, fetcher=fetcher, store=self._store, group=group
+        )
+        if self._fetcher is None:
+            cache = AnswerCache(limit=config.limits.cached_domains)
+            ticks = asyncio.get_running_loop().time
+            self._answers = Answers(plan=plan, cache=cache, clock=time.time, ticks=ticks)
+        else:
+            group.create_task(self._fetcher.close())
+            self._answers.reload(plan)
+        self._fetcher, self._resolver, self._config = fetcher, resolver, config
+
+    async def _test_dnssec(self) -> None:
+        result = await self._resolver.validates()
+        self._dnssec = f"DNSSEC: {result.why}"
+        if result.ok:
+            log.info("%s", self._dnssec)
+        else:
+            log.warning("%s; without it DANE protects nothing, MTA-STS alone does", self._dnssec)
+        self._notifier.status(self._status())
+
+    def _status(self) -> str:
+        problem = f"; {self._store.problem}" if self._store.problem else ""
+        return f"{len(self._answers.cache.answers)} answers in memory; {self._dnssec}{problem}"
+
+    async def _keep_time(self, upkeep: Upkeep, group: asyncio.TaskGroup) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            upkeep.tick(group)
+            self._notifier.alive()
+            if int(loop.time()) % STATUS_SECONDS == 0:
+                self._notifier.status(self._status())
+            await asyncio.sleep(1 - loop.time() % 1)
+
+    async def _keep_policies(self, upkeep: Upkeep) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            await upkeep.refresh_due()
+
+    async def _keep_config(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            self._notifier.reloading()
+            self._read_again(group)
+            self._notifier.ready(self._status())
+
+    def _read_again(self, group: asyncio.TaskGroup) -> None:
+        try:
+            config = self._source.load()
+            unchanged = ("server.listen", "store", "limits")
+            if (config.server.listen, config.store, config.limits) != (
+                self._config.server.listen,
+                self._config.store,
+                self._config.limits,
+            ):
+                log.warning("changes of %s wait for a restart", ", ".join(unchanged))
+            self._adopt(config, group)
+        except ConfigError as error:
+            log.error("the new configuration is refused, the old one stays: %s", error)  # noqa: TRY400 - the operator's mistake, no traceback
+            return
+        logging.getLogger().setLevel(config.logging.level.upper())
+        group.create_task(self._test_dnssec())
+        log.info("configuration read again")
+
+
+def _name(listener: socket.socket) -> str:
+    address = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{address}"
+    return f"inet:{address[0]}:{address[1]}"

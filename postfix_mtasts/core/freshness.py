@@ -1,0 +1,140 @@
+"""How long what is known may be believed, as functions of *now*.
+
+Two clocks run side by side.  DNS answers live as long as their TTLs (RFC 1035
+section 3.2.1, RFC 2308 section 5).  An MTA-STS policy lives for its max_age
+from the last time it was known to be current (RFC 8461 sections 3.2 and 3.3),
+and outlives everything that may happen to its record and its web server.
+
+All times are seconds since the epoch.  A clock that was set back makes times
+lie in the future: then DNS facts are stale, and policies stay in force, because
+neither may weaken an answer.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from postfix_mtasts.core import mta_sts
+from postfix_mtasts.core.facts import (
+    CachedPolicy,
+    DnsFacts,
+    FailedFetch,
+    Lookup,
+    Present,
+    StsFacts,
+    Unavailable,
+)
+
+UNAVAILABLE_SECONDS = 10
+"""How long a DNS failure is remembered: long enough against a herd, no longer."""
+
+FETCH_RETRY_SECONDS = 300
+"""How long a failed fetch is remembered for its record's id (RFC 8461 section 3.3)."""
+
+FORGET_SECONDS = 180 * 86400
+"""What nobody asks for in this time is forgotten."""
+
+
+def policy_expires(cached: CachedPolicy) -> float:
+    """Return when *cached* stops being in force."""
+    return cached.checked + cached.policy.max_age
+
+
+def in_force(cached: CachedPolicy | None, now: float) -> CachedPolicy | None:
+    """Return *cached* if it binds at *now*, whatever its mode, else `None`.
+
+    The last second counts, so that a policy with max_age 0 binds the very
+    delivery for which it was fetched.
+    """
+    return cached if cached is not None and now <= policy_expires(cached) else None
+
+
+def renewed(cached: CachedPolicy, now: float) -> CachedPolicy:
+    """Return *cached* with its life begun anew: its record still has its id."""
+    return replace(cached, checked=now)
+
+
+def is_current(cached: CachedPolicy | None, record: mta_sts.Record, now: float) -> bool:
+    """Return whether *record* says that *cached* is what its owner publishes now."""
+    return (
+        in_force(cached, now) is not None and cached is not None and cached.record_id == record.id
+    )
+
+
+def fetch_wanted(record: mta_sts.Record, sts: StsFacts, now: float) -> bool:
+    """Return whether *record* calls for a fetch (RFC 8461 sections 3.3 and 5.1).
+
+    It does where no policy in force has its id, unless a fetch for this very id
+    failed a short while ago; a new id is tried at once.
+    """
+    if is_current(sts.cached, record, now):
+        return False
+    failure = sts.failure
+    return failure is None or failure.record_id != record.id or not _remembered(failure, now)
+
+
+def _remembered(failure: FailedFetch, now: float) -> bool:
+    return 0 <= now - failure.at < FETCH_RETRY_SECONDS
+
+
+def dns_lifetime(dns: DnsFacts) -> float:
+    """Return for how many seconds from its gathering all of *dns* may be believed."""
+    return min(map(_lifetime, _lookups(dns)), default=0)
+
+
+def _lookups(dns: DnsFacts) -> Iterator[Lookup[object]]:
+    for lookup in (dns.mx, dns.sts_record):
+        if lookup is not None:
+            yield lookup
+    for host in dns.hosts:
+        yield host.addresses
+        if host.tlsa is not None:
+            yield host.tlsa
+
+
+def _lifetime(lookup: Lookup[object]) -> int:
+    return UNAVAILABLE_SECONDS if isinstance(lookup, Unavailable) else lookup.ttl
+
+
+def dns_remaining(dns: DnsFacts, now: float) -> float:
+    """Return for how many seconds from *now* on *dns* may be believed, 0 if it is stale."""
+    age = now - dns.gathered
+    return max(0.0, dns_lifetime(dns) - age) if age >= 0 else 0.0
+
+
+def remaining(dns: DnsFacts, sts: StsFacts, now: float) -> float:
+    """Return for how many seconds from *now* on a decision on these facts holds.
+
+    It ends with the first DNS answer to run out, with the policy, or when a
+    failed fetch may be tried again.
+    """
+    ends = [dns_remaining(dns, now)]
+    if in_force(sts.cached, now) is not None and sts.cached is not None:
+        ends.append(policy_expires(sts.cached) - now)
+    if sts.failure is not None and _retry_pending(dns, sts, now):
+        ends.append(sts.failure.at + FETCH_RETRY_SECONDS - now)
+    return max(0.0, min(ends))
+
+
+def _retry_pending(dns: DnsFacts, sts: StsFacts, now: float) -> bool:
+    record = dns.sts_record
+    return (
+        isinstance(record, Present)
+        and not is_current(sts.cached, record.records[0], now)
+        and not fetch_wanted(record.records[0], sts, now)
+    )
+
+
+def refresh_at(sts: StsFacts, interval: float, chance: float) -> float | None:
+    """Return when to fetch the policy again unasked (RFC 8461 sections 3.3 and 10.2).
+
+    `None` where there is no policy to keep alive.  *interval*: seconds.
+    *chance*: from 0 up to 1, spreads the policies of all domains over the last
+    quarter of the interval, in random order; after a failed try over a quarter
+    of a tenth of it.
+    """
+    if sts.cached is None:
+        return None
+    spread = 0.75 + 0.25 * chance
+    if sts.failure is not None and sts.failure.at >= sts.cached.fetched:
+        return sts.failure.at + interval * spread / 10
+    return sts.cached.fetched + interval * spread

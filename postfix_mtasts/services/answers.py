@@ -1,0 +1,208 @@
+"""From a request to its reply: maps, verdicts, the log line of each decision.
+
+Each map is a way to turn facts into a verdict.  What needs no facts (an unknown
+map, a parent domain, an address, the operator's own answer) is answered at once;
+the rest waits for a look-up.  Answers that hold go into the cache under the very
+bytes of their request; temporary errors never do.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from postfix_mtasts.core import decision, explanation
+from postfix_mtasts.core.decision import Settings, Source, Verdict
+from postfix_mtasts.core.errors import ParseError
+from postfix_mtasts.core.facts import Facts
+from postfix_mtasts.core.names import NextHop, parse_nexthop
+from postfix_mtasts.core.netstring import build_netstring
+from postfix_mtasts.core.overrides import first_match
+from postfix_mtasts.core.socketmap import Reply, Request, Status, build_reply, parse_request
+from postfix_mtasts.core.verdict_reply import NOTHING, build_verdict_reply, level_name
+from postfix_mtasts.ports import Clock, Resolver
+from postfix_mtasts.services.answer_cache import AnswerCache
+from postfix_mtasts.services.gathering import gather_tlsrpt
+from postfix_mtasts.services.lookups import Lookups, Unanswered, Why
+
+log = logging.getLogger(__name__)
+
+
+def decide_policy(facts: Facts, settings: Settings, now: float) -> Verdict:
+    """Return the verdict of map "policy"."""
+    return decision.decide(facts, settings, now)
+
+
+def decide_policy_tlsrpt(facts: Facts, settings: Settings, now: float) -> Verdict:
+    """Return the verdict of map "policy-tlsrpt"."""
+    verdict = decision.decide(facts, settings, now)
+    return decision.with_tlsrpt(verdict, facts, settings, now)
+
+
+MAPS: dict[str, Callable[[Facts, Settings, float], Verdict]] = {
+    "policy": decide_policy,
+    "policy-tlsrpt": decide_policy_tlsrpt,
+    "requiretls": decision.decide_requiretls,
+    "postfix": decide_policy,  # postfix-mta-sts-resolver
+    "QUERY": decide_policy,  # postfix-tlspol
+    "QUERYwithTLSRPT": decide_policy_tlsrpt,
+}
+STRICT = {"requiretls"}
+EXPLAIN = "explain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a reload replaces, all at once."""
+
+    settings: Settings
+    lookups: Lookups
+    resolver: Resolver
+
+
+class Answers:
+    """Answers requests; *ticks* is a clock in seconds that only goes forward."""
+
+    def __init__(
+        self, *, plan: Plan, cache: AnswerCache, clock: Clock, ticks: Callable[[], float]
+    ) -> None:
+        self.plan = plan
+        self.cache = cache
+        self._clock = clock
+        self._ticks = ticks
+
+    def reload(self, plan: Plan) -> None:
+        """Answer by *plan* from now on, and forget what the old one made."""
+        self.plan = plan
+        self.cache.clear()
+
+    def immediate(self, payload: bytes) -> bytes | None:
+        """Return the reply to *payload* where it takes no look-up, else `None`."""
+        try:
+            request = parse_request(payload)
+        except ParseError as error:
+            return build_reply(Reply(status=Status.PERM, text=str(error)))
+        if request.map == EXPLAIN:
+            return None
+        if request.map not in MAPS:
+            return build_reply(Reply(status=Status.PERM, text=f"unknown map {request.map}"))
+        nexthop = lookable(request.key)
+        if nexthop is None:
+            return NOTHING
+        verdict = self._operators(request.map, nexthop)
+        return None if verdict is None else self._keep(payload, verdict)
+
+    async def eventual(self, payload: bytes) -> bytes:
+        """Return the reply to *payload*, a request for which `immediate` has none."""
+        request = parse_request(payload)
+        started = self._ticks()
+        if request.map == EXPLAIN:
+            return await self._explain(request.key)
+        nexthop = parse_nexthop(request.key)
+        verdict, reply = await self._decided(request, payload, nexthop, Why.ASKED)
+        self._log(request.map, nexthop, verdict, self._ticks() - started)
+        return reply
+
+    async def refresh(self, payload: bytes) -> None:
+        """Decide anew what is about to run out; a failure leaves the answer to its end."""
+        request = parse_request(payload)
+        nexthop = lookable(request.key)
+        if nexthop is not None and request.map in MAPS:
+            await self._decided(request, payload, nexthop, Why.AHEAD)
+
+    def forget(self, domains: tuple[str, ...]) -> int:
+        """Drop the answers about *domains*, all where empty; return how many."""
+        spellings = tuple(domain.encode() for domain in domains)
+
+        def concerns(framed: bytes) -> bool:
+            # Most answers are about others: tell these without parsing them.
+            near = not framed.isascii() or any(s in framed.lower() for s in spellings)
+            return not domains or (near and _domain_of(framed) in domains)
+
+        return self.cache.drop(concerns)
+
+    def _operators(self, map_name: str, nexthop: NextHop) -> Verdict | None:
+        """Return the operator's own answer, where it needs no facts."""
+        override = first_match(self.plan.settings.overrides, nexthop.name)
+        if override is None or override.level is None or map_name in STRICT:
+            return None
+        return decision.overridden(override, override.level)
+
+    async def _decided(
+        self, request: Request, payload: bytes, nexthop: NextHop, why: Why
+    ) -> tuple[Verdict, bytes]:
+        plan = self.plan
+        try:
+            facts = await plan.lookups.facts(nexthop, why)
+        except Unanswered as error:
+            verdict = Verdict(failed=str(error), reason=str(error), source=Source.ERROR, lifetime=0)
+            return verdict, build_verdict_reply(verdict)
+        verdict = MAPS[request.map](facts, plan.settings, self._clock())
+        if plan is self.plan:
+            return verdict, self._keep(payload, verdict)
+        return verdict, build_verdict_reply(verdict)  # reloaded meanwhile: true, but not for long
+
+    def _keep(self, payload: bytes, verdict: Verdict) -> bytes:
+        reply = build_verdict_reply(verdict)
+        if not verdict.failed:
+            self.cache.put(
+                build_netstring(payload),
+                build_netstring(reply),
+                lifetime=verdict.lifetime,
+                protects=verdict.policy is not None,
+                now=self._ticks(),
+            )
+        return reply
+
+    async def _explain(self, key: bytes) -> bytes:
+        plan = self.plan
+        nexthop = lookable(key)
+        if nexthop is None:
+            document = explanation.explain_key(key)
+        else:
+            async with asyncio.TaskGroup() as group:
+                asking = group.create_task(gather_tlsrpt(plan.resolver, nexthop.name))
+                facts, failed = await self._facts_or_why(nexthop)
+            tlsrpt = asking.result()
+            verdict = (
+                Verdict(failed=failed, reason=failed, source=Source.ERROR, lifetime=0)
+                if facts is None
+                else decision.decide(facts, plan.settings, self._clock())
+            )
+            document = explanation.explain(
+                nexthop, facts, verdict, tlsrpt, now=self._clock()
+            )
+        return build_reply(Reply(status=Status.OK, text=json.dumps(document)))
+
+    async def _facts_or_why(self, nexthop: NextHop) -> tuple[Facts | None, str]:
+        try:
+            return await self.plan.lookups.facts(nexthop), ""
+        except Unanswered as error:
+            return None, str(error)
+
+    def _log(self, map_name: str, nexthop: NextHop, verdict: Verdict, seconds: float) -> None:
+        log.info(
+            "answer domain=%s map=%s level=%s source=%s ms=%.1f reason=%s",
+            nexthop,
+            map_name,
+            level_name(verdict),
+            verdict.source.value,
+            seconds * 1000,
+            json.dumps(verdict.failed or verdict.reason, ensure_ascii=False),
+        )
+
+
+def lookable(key: bytes) -> NextHop | None:
+    """Return the next-hop in *key*, `None` where there is nothing to look up."""
+    try:
+        nexthop = parse_nexthop(key)
+    except ParseError:
+        return None
+    return nexthop if nexthop.looked_up else None
+
+
+def _domain_of(framed: bytes) -> str:
+    """Return the domain that a cached request, netstring and all, is about."""
+    nexthop = lookable(framed.partition(b" ")[2][:-1])
+    return "" if nexthop is None else nexthop.name

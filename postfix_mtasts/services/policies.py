@@ -1,0 +1,147 @@
+"""MTA-STS policies kept up to date (RFC 8461 sections 3.3, 5.1 and 10.2).
+
+A policy is fetched when its domain's record has an id that is not that of the
+policy in force, and once a day unasked.  One fetch for a domain at a time,
+however many wait for it.  A fetch that fails changes nothing but the memory of
+that failure: the policy that is in force stays so.
+"""
+
+import asyncio
+import logging
+from dataclasses import replace
+from http import HTTPStatus
+
+from postfix_mtasts.core import freshness, mta_sts
+from postfix_mtasts.core.errors import ParseError
+from postfix_mtasts.core.facts import (
+    Absent,
+    CachedPolicy,
+    FailedFetch,
+    Lookup,
+    Present,
+    StsFacts,
+    Unavailable,
+)
+from postfix_mtasts.core.tls_event import ResultType
+from postfix_mtasts.ports import Clock, FetchFailed, PolicyFetcher, Resolver
+from postfix_mtasts.services.gathering import gather_addresses
+
+log = logging.getLogger(__name__)
+
+
+class Policies:
+    """Fetches what is wanted, once per domain at a time.
+
+    *group* holds the fetches, which go on when those who wait give up.
+    """
+
+    def __init__(
+        self, *, resolver: Resolver, fetcher: PolicyFetcher, clock: Clock, group: asyncio.TaskGroup
+    ) -> None:
+        self._resolver = resolver
+        self._fetcher = fetcher
+        self._clock = clock
+        self._group = group
+        self._fetches: dict[tuple[str, str], asyncio.Task[CachedPolicy | FailedFetch]] = {}
+
+    def begin(self, domain: str, record: Lookup[mta_sts.Record], known: StsFacts) -> None:
+        """Start the fetch that *record* calls for, if it does, and do not wait for it."""
+        if isinstance(record, Present) and freshness.fetch_wanted(
+            record.records[0], known, self._clock()
+        ):
+            self._fetch(domain, record.records[0].id)
+
+    async def update(
+        self, domain: str, record: Lookup[mta_sts.Record], known: StsFacts
+    ) -> StsFacts:
+        """Return *known* brought up to date with what *record* says.
+
+        Without a record, or while it cannot be looked up, what is known stays.
+        """
+        if not isinstance(record, Present):
+            return known
+        now, current = self._clock(), record.records[0]
+        if known.cached is not None and freshness.is_current(known.cached, current, now):
+            return replace(known, cached=freshness.renewed(known.cached, now))
+        if freshness.fetch_wanted(current, known, now):
+            return await self.fetch(domain, current.id, known)
+        return known
+
+    async def refresh(
+        self, domain: str, record: Lookup[mta_sts.Record], known: StsFacts
+    ) -> StsFacts:
+        """Fetch the policy of *domain* whatever its record says (section 10.2)."""
+        if isinstance(record, Present):
+            return await self.fetch(domain, record.records[0].id, known)
+        return await self.fetch(domain, known.cached.record_id if known.cached else "", known)
+
+    async def fetch(self, domain: str, record_id: str, known: StsFacts) -> StsFacts:
+        """Fetch the policy of *domain*; a failure leaves what is cached."""
+        result = await asyncio.shield(self._fetch(domain, record_id))
+        if isinstance(result, FailedFetch):
+            return StsFacts(cached=known.cached, failure=result)
+        return StsFacts(cached=result)
+
+    def _fetch(self, domain: str, record_id: str) -> asyncio.Task[CachedPolicy | FailedFetch]:
+        key = (domain, record_id)
+        task = self._fetches.get(key)
+        if task is None:
+            task = self._group.create_task(self._run(domain, record_id))
+            self._fetches[key] = task
+            task.add_done_callback(lambda _: self._fetches.pop(key))
+        return task
+
+    async def _run(self, domain: str, record_id: str) -> CachedPolicy | FailedFetch:
+        try:
+            result = await self._attempt(domain, record_id)
+        except Exception:  # the outermost frame of a task: a bug must not end the daemon
+            log.exception("policy domain=%s id=%s: internal error", domain, record_id)
+            kind = ResultType.STS_POLICY_FETCH_ERROR
+            return self._failure(record_id, kind, f"internal error fetching the policy of {domain}")
+        if isinstance(result, FailedFetch):
+            log.warning("policy domain=%s id=%s failed: %s", domain, record_id, result.why)
+        else:
+            policy = result.policy
+            log.info(
+                "policy domain=%s id=%s mode=%s max_age=%d",
+                domain,
+                record_id,
+                policy.mode,
+                policy.max_age,
+            )
+        return result
+
+    async def _attempt(self, domain: str, record_id: str) -> CachedPolicy | FailedFetch:
+        host = f"mta-sts.{domain}"
+        addresses = await gather_addresses(self._resolver, host)
+        if not isinstance(addresses, Present):
+            why = _no_address(host, addresses)
+            return self._failure(record_id, ResultType.STS_POLICY_FETCH_ERROR, why)
+        answer = await self._fetcher.fetch(host, addresses.records)
+        if isinstance(answer, FetchFailed):
+            return self._failure(record_id, answer.kind, answer.why)
+        try:
+            policy = mta_sts.parse_response(answer)
+        except ParseError as error:
+            kind = _kind_of(answer)
+            return self._failure(record_id, kind, f"policy of {domain}: {error}")
+        now = self._clock()
+        return CachedPolicy(
+            record_id=record_id, policy=policy, text=answer.body, fetched=now, checked=now
+        )
+
+    def _failure(self, record_id: str, kind: ResultType, why: str) -> FailedFetch:
+        return FailedFetch(record_id=record_id, at=self._clock(), kind=kind, why=why)
+
+
+def _no_address(host: str, addresses: Absent | Unavailable) -> str:
+    if isinstance(addresses, Unavailable):
+        return addresses.why
+    return f"the policy host {host} has no address"
+
+
+def _kind_of(answer: mta_sts.Response) -> ResultType:
+    """Return which failure it is: no document was had, or one that is not valid."""
+    if answer.status == HTTPStatus.OK:
+        return ResultType.STS_POLICY_INVALID
+    return ResultType.STS_POLICY_FETCH_ERROR
