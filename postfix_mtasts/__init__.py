@@ -19,10 +19,12 @@ each other.  ``*`` stands for every module of a folder.
     ------    no I/O below this line
     floor 6   core.explanation
     floor 5   core.decision
-    floor 4   core.freshness  core.facts_record
-    floor 3   core.facts
+    floor 4   core.freshness  core.facts_record  core.override_config
+    floor 3   core.facts  core.overrides
     floor 2   core.socketmap  core.mta_sts  core.tlsa  core.postfix_policy  core.tlsrpt_record
+    floor 2   core.config_grammar  core.endpoints
     floor 1   core.names  core.netstring  core.taglist  core.tls_event  core.der
+    floor 1   core.config_nodes
     floor 0   core.errors
 
 Below the line nothing imports asyncio, socket, ssl, threading, subprocess,
