@@ -6,8 +6,8 @@ decides, inside Postfix; this module foretells its decision: it reads the
 structure of RFC 5280 section 4.1 down to the public key, and the key down to
 whether it is a key.  It verifies no signature, no date and no extension.
 
-DER only: definite and minimal lengths, tags below 31, nothing left over.  The
-depth is that of the grammar, so no input makes it recurse.
+DER only: definite and minimal lengths, nothing left over.  The depth is that of
+the grammar, so no input makes it recurse.
 
 BUGS: stricter than OpenSSL, never laxer.  It refuses BER, names with exotic
 string types, and all keys but RSA, Ed25519, Ed448 and EC keys on the curves
@@ -23,7 +23,7 @@ from postfix_mtasts.core.errors import ParseError
 _BOOLEAN, _INTEGER, _BIT_STRING, _OCTET_STRING, _NULL, _OID = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
 _UTC_TIME, _GENERALIZED_TIME, _SEQUENCE, _SET = 0x17, 0x18, 0x30, 0x31
 _VERSION, _ISSUER_ID, _SUBJECT_ID, _EXTENSIONS = 0xA0, 0x81, 0x82, 0xA3
-_HIGH_TAG, _LONG_LENGTH = 0x1F, 0x80
+_LONG_LENGTH = 0x80
 # Numbers in base 128, each without leading zeros; the top bit says that more follows.
 _WELL_FORMED_OID = re.compile(rb"((?!\x80)[\x80-\xff]*[\x00-\x7f])+")
 _STRING_CODECS = {  # OpenSSL rewrites names as UTF-8, and fails where it cannot
@@ -105,18 +105,13 @@ class _Reader:
         """Return the next element's tag, or `None` at the end."""
         return self._data[self._at] if self._at < len(self._data) else None
 
-    def element(self) -> _Element:
-        """Take the next element, whatever it is."""
-        tag = self._octets(1)[0]
-        if tag & _HIGH_TAG == _HIGH_TAG:
-            raise ParseError("DER tag of more than one byte", "X.690 section 8.1.2.4")
-        return _Element(tag=tag, value=self._octets(self._length()))
-
     def take(self, *tags: int) -> _Element:
         """Take the next element, which must have one of *tags*."""
-        if self.peek() not in tags:
+        tag = self.peek()
+        if tag not in tags:
             raise ParseError("DER element missing or of another kind", "RFC 5280 section 4.1")
-        return self.element()
+        self._at += 1
+        return _Element(tag=tag, value=self._octets(self._length()))
 
     def inside(self, tag: int) -> "_Reader":
         """Take the next element, which must have *tag*, to read what it holds."""
@@ -204,9 +199,19 @@ def _algorithm(reader: _Reader) -> tuple[bytes, _Element | None]:
     """Take an AlgorithmIdentifier; return its OID and parameters (section 4.1.1.2)."""
     algorithm = reader.inside(_SEQUENCE)
     oid = _oid(algorithm)
-    parameters = algorithm.element() if algorithm.peek() is not None else None
+    parameters = None if algorithm.peek() is None else _parameters(algorithm)
     algorithm.end()
     return oid, parameters
+
+
+def _parameters(reader: _Reader) -> _Element:
+    """Take what parameters there are: all algorithms in use have one of these."""
+    if reader.peek() == _OID:
+        return _Element(tag=_OID, value=_oid(reader))
+    parameters = reader.take(_NULL, _SEQUENCE)
+    if parameters.tag == _NULL and parameters.value:
+        raise ParseError("NULL that is not empty", "X.690 section 8.8.2")
+    return parameters
 
 
 def _name(reader: _Reader) -> None:
@@ -249,7 +254,8 @@ def _extensions(reader: _Reader) -> None:
 def _integer(reader: _Reader) -> int:
     value = reader.take(_INTEGER).value
     number = int.from_bytes(value, "big", signed=True)
-    if not value or len(value) > number.bit_length() // 8 + 1:
+    bits = (~number if number < 0 else number).bit_length()  # beside the sign
+    if not value or len(value) > bits // 8 + 1:
         raise ParseError("INTEGER empty or not minimal", "X.690 section 8.3.2")
     return number
 
