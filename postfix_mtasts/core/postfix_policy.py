@@ -38,8 +38,11 @@ _POLICY_TYPES = ("sts", "no-policy-found")
 _SEPARATORS = " ,\t\r\n"  # Postfix's CHARS_COMMA_SP
 _BLANKS = " \t\n\v\f\r"  # what isspace(3) says in the C locale
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = rf"(?=.{{1,253}}\Z)({_LABEL}\.)*(?![0-9]+\Z){_LABEL}"
+_MATCH = re.compile(rf"(\*?\.)?{_NAME}")
+_MX_HOST_PATTERN = re.compile(rf"(\*\.)?{_NAME}")
+# What Postfix's valid_hostname() lets through, which these two attributes must pass.
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?=.*[A-Za-z_]){_LABEL}(\.{_LABEL})*")
-_PARENT = re.compile(r"\A\*?\.")
 _DIGEST = re.compile(r"[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2})*")
 _PROTOCOLS = re.compile(r"(!|[<>]=)?[A-Za-z0-9.]+(:(!|[<>]=)?[A-Za-z0-9.]+)*")
 _POLICY_STRING = re.compile(rf"(?=.{{1,{MAX_POLICY_STRING}}}\Z)[!-z|~]([ -z|~]*[!-z|~])?")
@@ -171,10 +174,11 @@ def _ensure_coherent(policy: TlsPolicy) -> None:
 def _attributes(policy: TlsPolicy) -> Iterator[str]:
     """Yield the attributes of *policy*, each checked against Postfix's grammar."""
     if policy.match:
-        names = [_match(policy.level, name) for name in policy.match]
+        grammar = _DIGEST if policy.level is Level.FINGERPRINT else _MATCH
+        names = [_checked("match", name, grammar) for name in policy.match]
         yield "match=" + _MATCH_SEPARATORS[policy.level].join(names)
     if policy.servername is not None:
-        yield "servername=" + _host("servername", policy.servername)
+        yield "servername=" + _checked("servername", policy.servername, _HOST_NAME)
     if policy.protocols is not None:
         yield "protocols=" + _checked("protocols", policy.protocols, _PROTOCOLS)
     if policy.ciphers is not None:
@@ -182,23 +186,11 @@ def _attributes(policy: TlsPolicy) -> Iterator[str]:
     if policy.policy_type is not None:
         yield "policy_type=" + _one_of("policy_type", policy.policy_type, _POLICY_TYPES)
     if policy.policy_domain is not None:
-        yield "policy_domain=" + _host("policy_domain", policy.policy_domain)
+        yield "policy_domain=" + _checked("policy_domain", policy.policy_domain, _HOST_NAME)
     for line in policy.policy_strings:
         yield f"{{ policy_string = {_checked('policy_string', line, _POLICY_STRING)} }}"
     for pattern in policy.mx_host_patterns:
-        _host("mx_host_pattern", pattern.removeprefix("*."))
-        yield f"mx_host_pattern={pattern}"
-
-
-def _match(level: Level, name: str) -> str:
-    if level is Level.FINGERPRINT:
-        return _checked("match", name, _DIGEST)
-    _host("match", _PARENT.sub("", name))
-    return name
-
-
-def _host(attribute: str, name: str) -> str:
-    return _checked(attribute, name, _HOST_NAME)
+        yield "mx_host_pattern=" + _checked("mx_host_pattern", pattern, _MX_HOST_PATTERN)
 
 
 def _checked(attribute: str, value: str, grammar: re.Pattern[str]) -> str:
@@ -296,12 +288,10 @@ def _ensure_accepted(policy: TlsPolicy) -> None:
     """Refuse the values that Postfix refuses."""
     if policy.ciphers == "":
         raise ParseError("TLS policy has empty ciphers")
-    for attribute, name in (
-        ("servername", policy.servername),
-        ("policy_domain", policy.policy_domain),
-    ):
-        if name is not None:
-            _host(attribute, name)
+    if policy.servername is not None:
+        _checked("servername", policy.servername, _HOST_NAME)
+    if policy.policy_domain is not None:
+        _checked("policy_domain", policy.policy_domain, _HOST_NAME)
     if policy.policy_type is not None:
         _one_of("policy_type", policy.policy_type, _POLICY_TYPES)
     elif policy != without_tlsrpt(policy):
