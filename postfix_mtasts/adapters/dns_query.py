@@ -1,0 +1,148 @@
+"""One question to several servers until one answers.
+
+A server that says it cannot tell (SERVFAIL, REFUSED), that does not answer or
+that answers nonsense hands the question on to the next.  Servers are asked in
+turn, briefly at first and longer each round, until one answers, one has refused
+and all were asked, or the deadline has come.  A truncated answer is asked for
+again over TCP.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import dns.rcode
+
+from postfix_mtasts.adapters.dns_reply import Reply, read_reply
+from postfix_mtasts.adapters.dns_transport import Question, ask_tcp, ask_udp
+from postfix_mtasts.adapters.name_server import Server
+from postfix_mtasts.adapters.server_choice import ServerChoice
+from postfix_mtasts.core.errors import ParseError
+
+FIRST_TRY = 1.5
+"""Seconds given to each server in the first round, or less so that all have their turn.
+
+Each further round has twice that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A definite reply: records, or none."""
+
+    reply: Reply
+    server: Server
+    secure: bool  # validated by a server whose word counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why one server gave no answer, as the words around "from SERVER"."""
+
+    what: str
+    how: str = ""
+    is_silence: bool = False
+
+
+Outcome: TypeAlias = Answer | Failure
+
+_SILENCE = Failure(what="no answer", is_silence=True)
+_MALFORMED = Failure(what="malformed reply")
+_REFERRAL = Failure(what="referral", how=", which does not recurse")
+
+
+class Querier:
+    """Asks the servers of *choice*, at most *max_concurrent* questions at once."""
+
+    def __init__(self, choice: ServerChoice, max_concurrent: int) -> None:
+        self._choice = choice
+        self._slots = asyncio.Semaphore(max_concurrent)
+
+    async def ask(self, question: Question, deadline: float) -> Answer | str:
+        """Return the answer to *question*, or why there is none, in words.
+
+        *deadline* is a time of the running loop's clock.
+        """
+        if not await self._take_slot(deadline):
+            return "too many DNS queries at once"
+        try:
+            return await self._ask_in_turn(question, deadline)
+        finally:
+            self._slots.release()
+
+    async def _take_slot(self, deadline: float) -> bool:
+        if not self._slots.locked():
+            return await self._slots.acquire()  # at once, so without the cost of a timer
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._slots.acquire()
+        except TimeoutError:
+            return False
+
+    async def _ask_in_turn(self, question: Question, deadline: float) -> Answer | str:
+        now = asyncio.get_running_loop().time
+        start = now()
+        failures: dict[Server, Failure] = {}
+        servers = self._choice.in_order()
+        seconds = min(FIRST_TRY, (deadline - start) / (len(servers) + 1))
+        while all(failure.is_silence for failure in failures.values()) and now() < deadline:
+            for server in servers:
+                patience = min(seconds, deadline - now())
+                if patience <= 0:
+                    break
+                outcome = await self.ask_one(server, question, patience)
+                if isinstance(outcome, Answer):
+                    return outcome
+                failures[server] = outcome
+            seconds *= 2
+        return in_words(failures, now() - start)
+
+    async def ask_one(self, server: Server, question: Question, seconds: float) -> Outcome:
+        """Ask *server* alone; UDP, and TCP where it is needed, have *seconds* in all."""
+        try:
+            reply = await _exchange(server, question, seconds)
+        except TimeoutError:
+            outcome: Outcome = _SILENCE
+        except OSError as error:
+            outcome = Failure(what="no answer", how=f" ({error.strerror or error})")
+        except ParseError:
+            outcome = _MALFORMED
+        else:
+            self._choice.note_answer(server)
+            return self._judge(server, reply)
+        self._choice.note_failure(server)
+        return outcome
+
+    def _judge(self, server: Server, reply: Reply) -> Outcome:
+        if not reply.is_definite:
+            return Failure(what=dns.rcode.to_text(reply.rcode))
+        if reply.is_referral:
+            return _REFERRAL
+        secure = reply.authenticated and server in self._choice.trusted
+        return Answer(reply=reply, server=server, secure=secure)
+
+
+async def _exchange(server: Server, question: Question, seconds: float) -> Reply:
+    now = asyncio.get_running_loop().time
+    end = now() + seconds
+    reply = read_reply(await ask_udp(server, question, seconds), question)
+    if reply.truncated:
+        reply = read_reply(await ask_tcp(server, question, end - now()), question)
+    if reply.truncated:
+        raise ParseError("truncated over TCP", "RFC 7766 section 8")
+    return reply
+
+
+def in_words(failures: dict[Server, Failure], elapsed: float) -> str:
+    """Return such as "SERVFAIL from 127.0.0.1, no answer from 127.0.0.2 within 1.5 s"."""
+    if not failures:
+        return "no time left to ask"
+    kinds = dict.fromkeys(failures.values())
+    return ", ".join(
+        _kind_in_words(kind, [s for s, f in failures.items() if f == kind], elapsed)
+        for kind in kinds
+    )
+
+
+def _kind_in_words(kind: Failure, servers: list[Server], elapsed: float) -> str:
+    how = f" within {elapsed:.1f} s".replace(".0 s", " s") if kind.is_silence else kind.how
+    return f"{kind.what} from {', '.join(map(str, servers))}{how}"
