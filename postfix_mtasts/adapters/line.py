@@ -1,0 +1,121 @@
+"""A TCP connection to one of several addresses, which another thread can cut.
+
+A blocking call in a thread cannot be cancelled, and a time-out of the socket
+counts anew with every byte that a slow server sends.  So the thread dials, and
+whoever waits for it cuts: the socket is shut down under the thread, whose call
+then returns at once, be it in connect(), the TLS handshake or a read.
+
+Addresses are tried in their order, each with its share of the time, so that a
+dead one leaves some to the next.  Nothing is resolved here.
+
+BUGS: no happy eyeballs (RFC 8305): a dead first address costs up to
+`CONNECT_SECONDS` before the second is tried.
+"""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+
+from postfix_mtasts.core.errors import MtastsError
+
+MAX_ADDRESSES = 8  # tried of one host; more would make us a port scanner on request
+CONNECT_SECONDS = 10.0  # for one address: TCP has sent its SYN four times by then
+
+
+class LineError(MtastsError):
+    """No address could be reached; the text says why, address by address."""
+
+
+class Line:
+    """One connection, to be dialled once, in one thread, and cut from any.
+
+    *addresses*: IPv4 or IPv6, numeric; those after the first `MAX_ADDRESSES`
+    are not tried.  *seconds*: for all that is to happen on the line, counted
+    from now; `dial` keeps to it by itself, the rest is up to whoever cuts.
+    """
+
+    def __init__(self, host: str, addresses: tuple[str, ...], port: int, seconds: float) -> None:
+        self.host = host
+        self.seconds = seconds
+        self.address = ""  # the one last dialled
+        self._addresses = addresses[:MAX_ADDRESSES]
+        self._port = port
+        self._deadline = time.monotonic() + seconds
+        self._lock = threading.Lock()
+        self._cut = False
+        self._held: socket.socket | None = None
+
+    @property
+    def where(self) -> str:
+        """The host with the address last dialled: "mta-sts.example.com [192.0.2.1]"."""
+        return f"{self.host} [{self.address}]" if self.address else self.host
+
+    def dial(self) -> socket.socket:
+        """Return a socket connected to the first address that answers.
+
+        The caller closes both it and the line.  Raises `LineError` where none
+        answers in time, or after `cut`.
+        """
+        failed = []
+        for tried, address in enumerate(self._addresses):
+            left = self._deadline - time.monotonic()
+            share = min(CONNECT_SECONDS, left / (len(self._addresses) - tried))
+            if share <= 0:
+                break
+            try:
+                return self._connect(address, share)
+            except OSError as error:
+                failed.append(f"[{address}]: {words_of(error)}")
+        raise LineError(f"{self.host} {', '.join(failed) or 'has no address'}")
+
+    def cut(self) -> None:
+        """End all that happens on the line, now and later; harmless when repeated."""
+        with self._lock:
+            self._cut = True
+            if self._held is not None:
+                with contextlib.suppress(OSError):  # it may not be connected any more, or yet
+                    self._held.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Let go of the socket; the connection ends once `dial`'s is closed too."""
+        with self._lock:
+            if self._held is not None:
+                self._held.close()
+            self._held = None
+
+    def _connect(self, address: str, seconds: float) -> socket.socket:
+        """Return a socket connected to *address*, or raise `OSError` or `LineError`."""
+        self.address = address
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            self._hold(sock)
+            sock.settimeout(seconds)
+            sock.connect((address, self._port))
+            self._refuse_if_cut()  # connect() takes a socket shut down before for connected
+        except BaseException:
+            sock.close()
+            raise
+        sock.settimeout(self.seconds)
+        return sock
+
+    def _hold(self, sock: socket.socket) -> None:
+        """Keep a duplicate of *sock* to cut it by: TLS takes the original's descriptor away."""
+        self.close()
+        with self._lock:
+            self._held = sock.dup()
+        self._refuse_if_cut()
+
+    def _refuse_if_cut(self) -> None:
+        if self._cut:
+            raise LineError(f"{self.where}: cut off")
+
+
+def words_of(error: OSError) -> str:
+    """Return what the system says of *error*, such as "connection refused"."""
+    if isinstance(error, TimeoutError) or error.errno is None:
+        return "no answer in time"
+    words = os.strerror(error.errno)
+    return words[:1].lower() + words[1:]
