@@ -1,0 +1,136 @@
+"""The end-to-end lab: every server that a delivery meets, in a private world (`namespace`).
+
+::
+
+    192.0.2.0/24     the MX hosts, one address each, port 25
+    198.51.100.53    the name server of all zones (`dns_zone`)
+    198.51.100.80    the policy host of all domains, port 443
+    198.51.100.99    a host that is down
+    127.0.0.1        the validating resolver, Postfix, the policy daemon
+"""
+
+import os
+import shutil
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal
+
+from tests.e2e.certificates import Authority, Certificate
+from tests.e2e.daemon import Daemon
+from tests.e2e.dns_zone import RESOLVER, Dns
+from tests.e2e.namespace import Namespace
+from tests.e2e.policy_host import Page, PolicyHost
+from tests.e2e.postfix import Postfix
+from tests.e2e.smtp_receiver import Receiver
+
+POLICY_HOST = "198.51.100.80"
+DOWN = "198.51.100.99"
+PROGRAMS = {"postfix": "postfix", "knotd": "knot", "unbound": "unbound", "ip": "iproute2"}
+
+
+def missing_requirements() -> list[str]:
+    """Return, in words, what keeps the lab from running on this machine."""
+    namespaces = subprocess.run(
+        ["unshare", "--net", "--mount", "--pid", "--fork", "true"], capture_output=True, check=False
+    )
+    missing = ["needs root that may make namespaces"] if namespaces.returncode else []
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    missing += [
+        f"{program} is not installed (Debian package {package})"
+        for program, package in PROGRAMS.items()
+        if shutil.which(program, path=path) is None
+    ]
+    return missing
+
+
+class Lab:
+    """All servers, started; `close` leaves nothing behind but the files in *folder*."""
+
+    def __init__(self, folder: Path) -> None:
+        self._stack = ExitStack()
+        self._hosts = 0
+        try:
+            self._start(folder)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _start(self, folder: Path) -> None:
+        namespace = Namespace()
+        self._stack.callback(namespace.close)
+        namespace.hide("/run")
+        namespace.own_subnet("192.0.2.0/24")
+        namespace.own_subnet("198.51.100.0/24")
+        resolv_conf = folder / "resolv.conf"
+        resolv_conf.write_text(f"nameserver {RESOLVER}\n")
+        namespace.bind(resolv_conf, "/etc/resolv.conf")
+        self.namespace = namespace
+        self.authority = Authority(folder, "trusted")
+        self.stranger = Authority(folder, "untrusted")
+        self.dns = Dns(namespace, folder)
+        self.dns.start()
+        self.policy_host = PolicyHost(namespace, POLICY_HOST)
+        self._stack.callback(self.policy_host.close)
+        self.postfix = Postfix(namespace, folder / "postfix")
+        self.postfix.start(self.authority.pem)
+        self.daemon = Daemon(namespace, folder / "daemon", authority=self.authority.pem)
+        self.daemon.start()
+
+    def close(self) -> None:
+        """Stop everything."""
+        self._stack.close()
+
+    def logs(self) -> tuple[Path, ...]:
+        """Return the logs in which a failure shows."""
+        return self.postfix.log, self.daemon.log, self.dns.log
+
+    def receiver(
+        self, host: str, *, certificate: Certificate | None = None, tlsa: str | None = None
+    ) -> Receiver:
+        """Start the MX host *host*; its certificate is right unless another is given.
+
+        *tlsa* is published for port 25; "own" stands for the record that
+        matches the host's certificate.
+        """
+        self._hosts += 1
+        receiver = Receiver(
+            self.namespace,
+            host=host,
+            address=f"192.0.2.{self._hosts}",
+            certificate=certificate or self.authority.issue(host),
+        )
+        self._stack.callback(receiver.close)
+        self.dns.publish(host, "A", receiver.address)
+        if tlsa:
+            record = receiver.certificate.tlsa() if tlsa == "own" else tlsa
+            self.dns.publish(f"_25._tcp.{host}", "TLSA", record)
+        return receiver
+
+    def mail_domain(self, domain: str, *receivers: Receiver) -> None:
+        """Let *receivers* be the MX hosts of *domain*, the most preferred first."""
+        records = [f"{10 * n} {receiver.host}." for n, receiver in enumerate(receivers, start=1)]
+        self.dns.publish(domain, "MX", *records)
+
+    def policy(
+        self,
+        domain: str,
+        *,
+        mode: Literal["enforce", "testing", "none"],
+        mx: tuple[Receiver, ...] = (),
+        record_id: str = "1",
+        certificate: Certificate | None = None,
+    ) -> None:
+        """Publish an MTA-STS policy of *domain*: record, host and document."""
+        host = f"mta-sts.{domain}"
+        lines = ["version: STSv1", f"mode: {mode}", *(f"mx: {r.host}" for r in mx)]
+        self.policy_host.pages[host] = Page(
+            body="".join(f"{line}\r\n" for line in (*lines, "max_age: 86400")),
+            certificate=certificate or self.authority.issue(host),
+        )
+        self.dns.publish(host, "A", self.policy_host.address)
+        self.dns.publish(f"_mta-sts.{domain}", "TXT", f'"v=STSv1; id={record_id};"')
+
+    def policy_host_goes_down(self, domain: str) -> None:
+        """Let nobody listen where the policy of *domain* was."""
+        self.dns.publish(f"mta-sts.{domain}", "A", DOWN)
