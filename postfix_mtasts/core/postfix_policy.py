@@ -221,14 +221,9 @@ def _split(text: str) -> Iterator[str]:
 
 def _level(word: str) -> Level:
     try:
-        return Level(_fold(word))
+        return Level(word.lower())
     except ValueError:
         raise ParseError(f"no security level in TLS policy: {word[:100]!r}") from None
-
-
-def _fold(word: str) -> str:
-    """Return *word* in lower case as strcasecmp(3) has it, which knows ASCII only."""
-    return word.lower() if word.isascii() else word
 
 
 def _collect(words: Iterable[str]) -> dict[str, list[str]]:
@@ -262,7 +257,7 @@ def _name_and_value(text: str) -> tuple[str, str]:
     name = name.strip(_BLANKS)
     if not equals or re.search(f"[{_BLANKS}]", name):
         raise ParseError(f"no name=value in TLS policy: {text[:100]!r}")
-    return _fold(name), value.strip(_BLANKS)
+    return name.lower(), value.strip(_BLANKS)
 
 
 def _single(given: dict[str, list[str]], name: str) -> str | None:

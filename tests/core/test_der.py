@@ -74,6 +74,7 @@ def spki(key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey | x25519.X25519Public
 
 UNCOMPRESSED = P256.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 COMPRESSED = P256.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+P256_PRIME = 2**256 - 2**224 + 2**192 + 2**96 - 1
 RSA_KEY = sequence(der(0x02, b"\0", b"\xc5" * 256), der(0x02, b"\x01\0\x01"))
 
 
@@ -191,6 +192,7 @@ KEYS = {
     "RSA of another library": spki(rsa.RSAPublicNumbers(n=2**2047 + 1, e=65537).public_key()),
     "P-256": spki(P256),
     "P-256 compressed": ec_key(COMPRESSED),
+    "P-256 with a small coordinate": ec_key(b"\x02" + (5).to_bytes(32)),
     "P-384": spki(ec.derive_private_key(1, ec.SECP384R1()).public_key()),
     "P-521": spki(ec.derive_private_key(1, ec.SECP521R1()).public_key()),
     "Ed25519": ED25519_KEY,
@@ -214,7 +216,7 @@ NO_KEYS = {
     "RSA with modulus 0": rsa_key(sequence(der(0x02, b"\0"), INTEGER)),
     "RSA with a negative exponent": rsa_key(sequence(INTEGER, der(0x02, b"\x80"))),
     "point off its curve": ec_key(UNCOMPRESSED[:-1] + bytes([UNCOMPRESSED[-1] ^ 1])),
-    "point with a coordinate above the prime": ec_key(b"\x04" + b"\xff" * 64),
+    "point with a coordinate above the prime": ec_key(b"\x02" + (P256_PRIME + 5).to_bytes(32)),
     "point cut short": ec_key(UNCOMPRESSED[:-1]),
     "compressed point that is too long": ec_key(COMPRESSED + b"\0"),
     "compressed point off its curve": ec_key(b"\x02" + bytes(31) + b"\x01"),
