@@ -22,7 +22,7 @@ hosts have TLSA records and a policy is enforced, ``secure`` asks all for PKIX.
 """
 
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import Enum, IntEnum
 
 from postfix_mtasts.core import freshness, mta_sts, tlsa
 from postfix_mtasts.core.facts import (
@@ -102,7 +102,8 @@ def decide(facts: Facts, settings: Settings, now: float) -> Verdict:
     if override is None or override.minimum is None:
         return _judge(facts, settings, settings.default_level, now)
     floor = max(settings.default_level, override.minimum, key=strength)
-    return _raised(_judge(facts, settings, floor, now), override, override.minimum)
+    verdict = _judge(facts, settings, floor, now)
+    return _raised(verdict, override, override.minimum, settings.default_level)
 
 
 def overridden(override: Override, level: Level) -> Verdict:
@@ -121,30 +122,48 @@ def overridden(override: Override, level: Level) -> Verdict:
     )
 
 
-def strength(level: Level) -> int:
+class Strength(IntEnum):
+    """What a level asks of the MX host of which it asks least."""
+
+    CLEAR = 0
+    OPPORTUNISTIC = 1
+    ENCRYPTED = 2
+    AUTHENTICATED = 3
+
+
+_STRENGTHS = {
+    Level.NONE: Strength.CLEAR,
+    Level.MAY: Strength.OPPORTUNISTIC,
+    Level.DANE: Strength.OPPORTUNISTIC,  # at a host without TLSA records
+    Level.ENCRYPT: Strength.ENCRYPTED,
+}
+
+
+def strength(level: Level) -> Strength:
     """Return the rank of *level* by the least that it asks of any MX host."""
-    if level is Level.NONE:
-        return 0
-    if level in (Level.MAY, Level.DANE):
-        return 1
-    return 2 if level is Level.ENCRYPT else 3
+    return _STRENGTHS.get(level, Strength.AUTHENTICATED)
 
 
-def _raised(verdict: Verdict, override: Override, minimum: Level) -> Verdict:
+def _raised(verdict: Verdict, override: Override, minimum: Level, main: Level) -> Verdict:
     """Return *verdict* with the operator's *minimum*, protocols and ciphers applied."""
     if verdict.failed:
         return verdict
-    if verdict.policy is None or strength(verdict.policy.level) < strength(minimum):
+    if _is_weaker(main if verdict.policy is None else verdict.policy.level, minimum):
         verdict = replace(
             verdict,
             policy=TlsPolicy(level=minimum, match=override.match, servername=override.servername),
             reason=f"{verdict.reason}; the operator's minimum for {override.domain}",
             source=Source.OVERRIDE,
         )
-    if verdict.policy is None or verdict.policy.level is Level.NONE:
+    if verdict.policy is None:
         return verdict
     extra = replace(verdict.policy, protocols=override.protocols, ciphers=override.ciphers)
     return replace(verdict, policy=extra)
+
+
+def _is_weaker(level: Level, minimum: Level) -> bool:
+    looks_at_dane = level is not Level.MAY or minimum is not Level.DANE
+    return strength(level) < strength(minimum) or not looks_at_dane
 
 
 def stance(host: HostFacts) -> Stance:
@@ -165,13 +184,9 @@ def stance(host: HostFacts) -> Stance:
 
 def mx_is_secure(dns: DnsFacts) -> bool:
     """Return whether the names of the MX hosts are authentic (RFC 7672 section 2.2.1)."""
-    match dns.mx:
-        case None:
-            return True
-        case Present(secure=secure) | Absent(secure=secure):
-            return secure
-        case Unavailable():
-            return False
+    if dns.mx is None:
+        return True
+    return not isinstance(dns.mx, Unavailable) and dns.mx.secure
 
 
 def all_hosts_authenticate(dns: DnsFacts) -> bool:
@@ -312,11 +327,8 @@ def _failed(why: str) -> Verdict:
 
 def _why_skipped(dns: DnsFacts) -> str:
     """Return why the first host that may not be used now may not."""
-    for host in dns.hosts:
-        for lookup in (host.addresses, host.tlsa):
-            if isinstance(lookup, Unavailable):
-                return lookup.why
-    return ""
+    lookups = (lookup for host in dns.hosts for lookup in (host.addresses, host.tlsa))
+    return next(lookup.why for lookup in lookups if isinstance(lookup, Unavailable))
 
 
 def _why_dane(dns: DnsFacts, stances: set[Stance]) -> str:
@@ -355,7 +367,7 @@ def with_tlsrpt(verdict: Verdict, facts: Facts, settings: Settings, now: float) 
     if verdict.policy is not None and verdict.source is Source.MTA_STS:
         return replace(verdict, policy=_described(verdict.policy, facts.nexthop, cached))
     testing = cached.policy.mode == "testing" and not verdict.failed and verdict.policy is None
-    if not testing or strength(settings.default_level) > 1 or settings.default_level is Level.DANE:
+    if not testing or settings.default_level not in (Level.NONE, Level.MAY):
         return verdict
     return replace(
         verdict,
@@ -375,6 +387,10 @@ def _described(policy: TlsPolicy, nexthop: NextHop, cached: CachedPolicy) -> Tls
     )
 
 
+def _authenticates(policy: TlsPolicy | None) -> bool:
+    return policy is not None and strength(policy.level) is Strength.AUTHENTICATED
+
+
 def decide_requiretls(facts: Facts, settings: Settings, now: float) -> Verdict:
     """Return what map "requiretls" answers: authenticated TLS or none (RFC 8689).
 
@@ -382,7 +398,7 @@ def decide_requiretls(facts: Facts, settings: Settings, now: float) -> Verdict:
     that only a certificate for the next-hop itself can meet.
     """
     verdict = decide(facts, settings, now)
-    if verdict.failed or (verdict.policy is not None and strength(verdict.policy.level) == 3):  # noqa: PLR2004 - the rank of levels that authenticate
+    if verdict.failed or _authenticates(verdict.policy):
         return verdict
     stances = {stance(host) for host in facts.dns.hosts} if settings.dane else set()
     if Stance.AUTHENTICATE in stances and mx_is_secure(facts.dns):

@@ -19,7 +19,7 @@ digits could be called an error.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.names import parse_domain
@@ -46,6 +46,9 @@ _BOM = b"\xef\xbb\xbf"
 _WSP = b" \t"
 
 
+Mode: TypeAlias = Literal["enforce", "testing", "none"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """The TXT record of a domain that has a policy; only `parse_record` makes one."""
@@ -57,7 +60,7 @@ class Record:
 class Policy:
     """A policy as published; only `parse_policy` makes one, so all are valid."""
 
-    mode: Literal["enforce", "testing", "none"]
+    mode: Mode
     mx: tuple[str, ...]  # host names, or "*." and one: A-labels, lower case, as ordered there
     max_age: int  # seconds, at most MAX_MAX_AGE
 
