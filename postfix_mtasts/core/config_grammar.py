@@ -27,6 +27,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import yaml
 
 from postfix_mtasts.core.config_nodes import MAX_SHOWN, FaultsError, Item, is_null, place, quote
+from postfix_mtasts.core.durations import build_duration, parse_duration
 from postfix_mtasts.core.errors import ParseError
 
 MAX_WORD = 1024  # characters of one value; a host name has 253 at most
@@ -117,8 +118,6 @@ BOOLEAN: Form[bool] = Form(read=_read_boolean, build=lambda value: value)
 
 # --- numbers -------------------------------------------------------------------------------------
 
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,20})?)([smhd]?)")
 _INTEGER = re.compile(r"[0-9]{1,9}")
 
 
@@ -135,28 +134,16 @@ def integer(*, at_most: int) -> Form[int]:
 
 
 def duration(*, at_least: float, at_most: float) -> Form[float]:
-    """Return the form of a time of that many seconds, written "90", "90s", "1.5m", "24h", "7d"."""
+    """Return the form of a time of that many seconds."""
     bounds = f"from {build_duration(at_least)} to {build_duration(at_most)}"
 
-    def read(item: Item) -> float:
-        word = _word(item)
-        match = _DURATION.fullmatch(word)
-        if match is None:
-            raise item.fault(f'{quote(word)} is no duration, such as "5s", "10m", "24h" or "30d"')
-        seconds = float(match[1]) * _SECONDS[match[2] or "s"]
+    def parse(word: str) -> float:
+        seconds = parse_duration(word)
         if not at_least <= seconds <= at_most:
-            raise item.fault(f"{quote(word)} is not {bounds}")
+            raise ParseError(f"{quote(word)} is not {bounds}")
         return seconds
 
-    return Form(read=read, build=build_duration)
-
-
-def build_duration(seconds: float) -> str:
-    """Return *seconds* in the largest unit that holds them whole; 0.001 and more only."""
-    for unit, size in reversed(_SECONDS.items()):
-        if seconds % size == 0:
-            return f"{seconds // size:.0f}{unit}"
-    return f"{seconds!r}s"
+    return text(parse, build_duration)
 
 
 # --- lists and mappings --------------------------------------------------------------------------
