@@ -24,7 +24,7 @@ each other.  ``*`` stands for every module of a folder.
     floor 2   core.socketmap  core.mta_sts  core.tlsa  core.postfix_policy  core.tlsrpt_record
     floor 2   core.config_grammar  core.endpoints
     floor 1   core.names  core.netstring  core.taglist  core.tls_event  core.der
-    floor 1   core.config_nodes
+    floor 1   core.config_nodes  core.durations
     floor 0   core.errors
 
 Below the line nothing imports asyncio, socket, ssl, threading, subprocess,
