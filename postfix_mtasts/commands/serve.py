@@ -103,7 +103,9 @@ class _Daemon:
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._store = SqliteStore(
-            Path(config.store.url.path), max_domains=config.limits.cached_domains
+            Path(config.store.url.path),
+            clock=time.time,
+            max_domains=config.limits.cached_domains,
         )
         self._fetcher: HttpsFetcher | None = None
         self._dnssec = "DNSSEC not tested yet"

@@ -94,6 +94,10 @@ class Lookups:
             message = f"still looking {nexthop} up after {DEADLINE:.0f} s"
             raise Unanswered(message) from None
 
+    def under_way(self) -> int:
+        """Return how many look-ups are under way."""
+        return len(self._flights)
+
     def _begin(self, nexthop: NextHop, why: Why) -> _Flight:
         flight = _Flight(facts=asyncio.get_running_loop().create_future())
         self._flights[nexthop] = flight
