@@ -181,13 +181,26 @@ def test_everything_says_something_else_than_the_defaults_of_every_key() -> None
             assert said[section][name] != default[name], f"{section}.{name}"
 
 
+def test_an_organization_of_200_characters_fits_and_no_more() -> None:
+    config = parse_config(f"tlsrpt: {{organization: {200 * 'x'}}}", base="/")
+    assert config.tlsrpt.organization == 200 * "x"
+    with pytest.raises(ConfigError, match="must have from 1 to 200 characters"):
+        parse_config(f"tlsrpt: {{organization: {201 * 'x'}}}", base="/")
+
+
+def test_what_is_in_force_is_shown_in_letters_that_people_read() -> None:
+    config = Config(tlsrpt=Tlsrpt(organization="Söhne"))
+    assert "organization: Söhne\n" in build_config(config)
+
+
 def test_the_error_names_the_file_as_it_was_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mine.yaml").write_text("dnss:\n")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "mine.yaml").write_text("dnss:\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r'^mine\.yaml:1:1: unknown key "dnss"; did you mean'):
-        load_config("mine.yaml")
+    with pytest.raises(ConfigError, match=r'^sub/mine\.yaml:1:1: unknown key "dnss"; did you mean'):
+        load_config("sub/mine.yaml")
 
 
 def test_paths_start_from_the_folder_of_a_file_that_was_named_relatively(

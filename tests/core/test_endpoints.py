@@ -168,5 +168,9 @@ def test_what_cannot_be_reached_is_refused(
     assert str(raised.value).startswith(why)
 
 
+def test_a_local_part_of_64_octets_fits() -> None:
+    assert parse_mailbox(64 * "a" + "@c") == 64 * "a" + "@c"
+
+
 def test_a_socket_path_of_107_bytes_fits() -> None:
     assert listen("unix:/" + 106 * "p").path == "/" + 106 * "p"
