@@ -72,11 +72,7 @@ def is_reply(message: bytes, ident: int, question: Question) -> bool:
     if len(message) < HEADER_SIZE:
         return False
     its_ident, flags, questions = struct.unpack_from("!3H", message)
-    if (
-        its_ident != ident
-        or not flags & dns.flags.QR
-        or dns.opcode.from_flags(flags) != dns.opcode.QUERY
-    ):
+    if its_ident != ident or flags & (_QR | _OPCODE_MASK) != _QR:
         return False
     if questions == 0:
         return flags & _RCODE_MASK in _REFUSALS
