@@ -11,13 +11,14 @@ each other.  ``*`` stands for every module of a folder.
 
 ::
 
-    floor 11  __main__
-    floor 10  cli
-    floor 9   commands.*
-    floor 8   adapters.*  services.*
-    floor 7   ports  config
+    floor 12  __main__
+    floor 11  cli
+    floor 10  commands.*
+    floor 9   adapters.*  services.*
+    floor 8   ports  config
     ------    no I/O below this line
-    floor 6   core.explanation
+    floor 7   core.explanation
+    floor 6   core.verdict_reply
     floor 5   core.decision
     floor 4   core.freshness  core.facts_record  core.override_config
     floor 3   core.facts  core.overrides
