@@ -135,7 +135,7 @@ class _Adapter(HTTPAdapter):
         return self._pool
 
     def cert_verify(self, *_args: object, **_kwargs: object) -> None:
-        """Do nothing: this is where requests would add the authorities of certifi."""
+        """Do nothing: requests would look for the authorities of certifi, and fail without."""
 
     def close(self) -> None:
         """Close the connection."""

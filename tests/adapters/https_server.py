@@ -18,7 +18,7 @@ import socket
 import socketserver
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -245,6 +245,19 @@ def sends(answer: bytes, *, then: Script = Conversation.close_tls) -> Script:
         then(talk)
 
     return script
+
+
+@contextlib.contextmanager
+def deaf_port() -> Iterator[int]:
+    """Yield a port of 127.0.0.1 whose queue is full: a connect() to it hangs."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port = listener.getsockname()[1]
+        for _ in range(4):
+            caller = stack.enter_context(socket.socket())
+            caller.settimeout(0)
+            caller.connect_ex(("127.0.0.1", port))
+        yield port
 
 
 class _TcpServer(socketserver.ThreadingTCPServer):

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gzip
 import logging
-import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +18,15 @@ from postfix_mtasts.adapters.fetcher import HttpsFetcher
 from postfix_mtasts.core.mta_sts import MAX_POLICY_BYTES, Response, parse_response
 from postfix_mtasts.core.tls_event import ResultType
 from postfix_mtasts.ports import FetchFailed
-from tests.adapters.https_server import Authority, Conversation, HttpsServer, Script, answers, sends
+from tests.adapters.https_server import (
+    Authority,
+    Conversation,
+    HttpsServer,
+    Script,
+    answers,
+    deaf_port,
+    sends,
+)
 
 HOST = "mta-sts.example.com"
 POLICY = b"version: STSv1\r\nmode: enforce\r\nmx: mx.example.com\r\nmax_age: 604800\r\n"
@@ -210,6 +217,13 @@ def test_only_the_authorities_of_the_ca_file_are_trusted(
     assert "issued by an authority that is not trusted here" in answer.why
 
 
+def test_the_authorities_that_requests_brings_along_are_not_needed(
+    authority: Authority, good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", "/nonexistent")
+    assert isinstance(fetch_from(authority, good, answers(POLICY)), Response)
+
+
 def test_the_system_store_is_trusted_without_a_ca_file(
     authority: Authority, good: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,19 +342,6 @@ def test_cancelling_the_task_frees_its_thread(
         assert asyncio.run(cancel(server)) < MOMENTS
 
 
-@contextlib.contextmanager
-def deaf_port() -> Iterator[int]:
-    """Yield a port of 127.0.0.1 whose queue is full: a connect() to it hangs."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        port = listener.getsockname()[1]
-        for _ in range(4):
-            caller = stack.enter_context(socket.socket())
-            caller.settimeout(0)
-            caller.connect_ex(("127.0.0.1", port))
-        yield port
-
-
 def test_a_dead_address_leaves_time_for_the_next(authority: Authority, good: Path) -> None:
     with (
         deaf_port() as port,
@@ -401,11 +402,12 @@ def test_the_deadline_covers_the_wait_for_a_thread(authority: Authority, good: P
 
 
 def test_closing_cuts_fetches_short(authority: Authority, good: Path) -> None:
-    async def close(server: HttpsServer) -> Response | FetchFailed:
+    async def close(server: HttpsServer) -> tuple[Response | FetchFailed, float]:
         async with fetching(authority, server.port) as fetcher:
             task = asyncio.create_task(fetcher.fetch(HOST, ("127.0.0.1",)))
             await asyncio.to_thread(connected.wait, LONG)
-        return await task
+            begun = time.monotonic()
+        return await task, time.monotonic() - begun
 
     def script(talk: Conversation) -> None:
         connected.set()
@@ -413,7 +415,9 @@ def test_closing_cuts_fetches_short(authority: Authority, good: Path) -> None:
 
     connected = threading.Event()
     with HttpsServer(good, script) as server:
-        assert isinstance(asyncio.run(close(server)), FetchFailed)
+        answer, taken = asyncio.run(close(server))
+    assert isinstance(answer, FetchFailed)
+    assert taken < MOMENTS
 
 
 # What it may say

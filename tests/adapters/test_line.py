@@ -10,22 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from postfix_mtasts.adapters.line import MAX_ADDRESSES, Line, LineError, words_of
+from tests.adapters.https_server import deaf_port
 
 LONG = 20.0  # seconds, of what must not take so long
 MOMENTS = 2.0  # seconds within which a cut must work, on a busy machine
-
-
-@contextlib.contextmanager
-def deaf_port() -> Iterator[int]:
-    """Yield a port of 127.0.0.1 whose queue is full: a connect() to it hangs."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        port = listener.getsockname()[1]
-        for _ in range(4):
-            caller = stack.enter_context(socket.socket())
-            caller.settimeout(0)
-            caller.connect_ex(("127.0.0.1", port))
-        yield port
 
 
 @contextlib.contextmanager
@@ -79,12 +67,14 @@ def test_after_its_time_a_line_dials_no_more() -> None:
 
 
 def test_a_line_cut_before_it_is_dialled_stays_cut() -> None:
-    with open_port() as port:
+    with deaf_port() as port:
         line = Line("host.example", ("127.0.0.1", "127.0.0.1"), port, LONG)
         line.cut()
         cut = pytest.raises(LineError, match=r"^host\.example \[127\.0\.0\.1\]: cut off$")
+        begun = time.monotonic()
         with cut, contextlib.closing(line):
             line.dial()
+    assert time.monotonic() - begun < MOMENTS
 
 
 def test_cutting_wakes_a_thread_that_reads() -> None:
