@@ -5,6 +5,7 @@ say why, with or without ``-rs``.
 """
 
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,13 +13,13 @@ from tests.e2e.lab import Lab, missing_requirements
 
 TAIL = 60  # lines of each log that a failure shows
 
-_lab = pytest.StashKey[Lab]()
+_folder = pytest.StashKey[Path]()
 _not_run = pytest.StashKey[str]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.is_relative_to(__file__.rpartition("/")[0]):
+        if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.e2e)
 
 
@@ -29,8 +30,8 @@ def started_lab(
     if missing := missing_requirements():
         request.config.stash[_not_run] = "; ".join(missing)
         pytest.skip(f"the end-to-end lab cannot run: {'; '.join(missing)}")
-    lab = Lab(tmp_path_factory.mktemp("e2e"))
-    request.config.stash[_lab] = lab
+    folder = request.config.stash[_folder] = tmp_path_factory.mktemp("e2e")
+    lab = Lab(folder)
     yield lab
     lab.close()
 
@@ -49,10 +50,10 @@ def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.failed and _lab in item.config.stash:
-        for path in item.config.stash[_lab].logs():
-            lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-            report.sections.append((f"end of {path.name}", "\n".join(lines[-TAIL:])))
+    if report.failed and _folder in item.config.stash:
+        for log in sorted(item.config.stash[_folder].rglob("*.log")):
+            lines = log.read_text(errors="replace").splitlines()
+            report.sections.append((f"end of {log.name}", "\n".join(lines[-TAIL:])))
     return report
 
 

@@ -9,9 +9,7 @@
     127.0.0.1        the validating resolver, Postfix, the policy daemon
 """
 
-import os
 import shutil
-import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
@@ -19,7 +17,7 @@ from typing import Literal
 from tests.e2e.certificates import Authority, Certificate
 from tests.e2e.daemon import Daemon
 from tests.e2e.dns_zone import RESOLVER, Dns
-from tests.e2e.namespace import Namespace
+from tests.e2e.namespace import SEARCH_PATH, Namespace, refusal
 from tests.e2e.policy_host import Page, PolicyHost
 from tests.e2e.postfix import Postfix
 from tests.e2e.smtp_receiver import Receiver
@@ -31,16 +29,13 @@ PROGRAMS = {"postfix": "postfix", "knotd": "knot", "unbound": "unbound", "ip": "
 
 def missing_requirements() -> list[str]:
     """Return, in words, what keeps the lab from running on this machine."""
-    namespaces = subprocess.run(
-        ["unshare", "--net", "--mount", "--pid", "--fork", "true"], capture_output=True, check=False
-    )
-    missing = ["needs root that may make namespaces"] if namespaces.returncode else []
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    missing += [
+    missing = [
         f"{program} is not installed (Debian package {package})"
         for program, package in PROGRAMS.items()
-        if shutil.which(program, path=path) is None
+        if shutil.which(program, path=SEARCH_PATH) is None
     ]
+    if why := refusal():
+        missing.append(f"needs root with private namespaces ({why})")
     return missing
 
 
@@ -48,6 +43,7 @@ class Lab:
     """All servers, started; `close` leaves nothing behind but the files in *folder*."""
 
     def __init__(self, folder: Path) -> None:
+        """Start all servers, their files and logs (`*.log`) below *folder*."""
         self._stack = ExitStack()
         self._hosts = 0
         try:
@@ -80,10 +76,6 @@ class Lab:
     def close(self) -> None:
         """Stop everything."""
         self._stack.close()
-
-    def logs(self) -> tuple[Path, ...]:
-        """Return the logs in which a failure shows."""
-        return self.postfix.log, self.daemon.log, self.dns.log
 
     def receiver(
         self, host: str, *, certificate: Certificate | None = None, tlsa: str | None = None

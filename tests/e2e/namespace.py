@@ -27,6 +27,9 @@ T = TypeVar("T")
 
 CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000  # <linux/sched.h>
 
+# Servers live where an ordinary user's PATH does not look.
+SEARCH_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin"
+
 
 class Namespace:
     """The private world; raises `OSError` where the kernel refuses one."""
@@ -39,7 +42,7 @@ class Namespace:
         except OSError:
             self._inside.shutdown()
             raise
-        self._init = self.call(subprocess.Popen, ["cat"], stdin=subprocess.PIPE)
+        self._init = self.call(subprocess.Popen, ["/bin/cat"], stdin=subprocess.PIPE)
         self.run("mount", "--make-rprivate", "/")
         self.run("mount", "-t", "proc", "proc", "/proc")
         self.run("ip", "link", "set", "lo", "up")
@@ -76,7 +79,7 @@ class Namespace:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
-                env=os.environ | (extra_env or {}),
+                env=_environment() | (extra_env or {}),
             )
         self._processes.append(process)
         return process
@@ -102,8 +105,26 @@ class Namespace:
         self._inside.shutdown()
 
 
+def refusal() -> str:
+    """Return why this process may make no namespaces, "" where it may."""
+    attempt = subprocess.run(
+        ["unshare", "--net", "--mount", "--pid", "--fork", "true"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=_environment(),
+    )
+    return attempt.stderr.strip() if attempt.returncode else ""
+
+
 def _run(command: Sequence[str]) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, env=_environment()
+    ).stdout
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PATH": SEARCH_PATH}
 
 
 def _unshare(flags: int) -> None:

@@ -86,7 +86,7 @@ class Postfix:
         (configuration / "main.cf").write_text(_MAIN_CF)
         (self.spool / POLICY_FOLDER).mkdir()
         self._namespace.run("/usr/lib/postfix/configure-instance.sh", "-")
-        self._namespace.start(["postfix", "start-fg"], log=self._folder / "postfix.out")
+        self._namespace.start(["postfix", "start-fg"], log=self._folder / "start.log")
         wait_until(lambda: "daemon started" in self._text(), "started Postfix")
 
     def submit(self, recipient: str) -> str:
