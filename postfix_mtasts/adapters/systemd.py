@@ -20,31 +20,42 @@ _PRIORITIES = {
 
 
 class Notifier:
-    """Speaks to the service manager."""
+    """Speaks to the service manager, where there is one, and never waits for it."""
 
-    def __init__(self) -> None:
-        self._notifier = sdnotify.SystemdNotifier()
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._status = ""
+        self._notifier = None
+        if "NOTIFY_SOCKET" in environment:
+            self._notifier = sdnotify.SystemdNotifier()
+            self._notifier.socket.settimeout(0)
 
     def ready(self, status: str) -> None:
         """Say that the service is up, or up again after a reload."""
-        self._notifier.notify(f"READY=1\nSTATUS={status}")
+        self._status = status
+        self._say(f"READY=1\nSTATUS={status}")
 
     def reloading(self) -> None:
         """Say that the configuration is being read anew."""
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._notifier.notify(f"RELOADING=1\nMONOTONIC_USEC={now}")
+        self._say(f"RELOADING=1\nMONOTONIC_USEC={now}")
 
     def status(self, status: str) -> None:
         """Give the line that `systemctl status` shows."""
-        self._notifier.notify(f"STATUS={status}")
+        if status != self._status:
+            self._status = status
+            self._say(f"STATUS={status}")
 
     def alive(self) -> None:
         """Keep the watchdog quiet."""
-        self._notifier.notify("WATCHDOG=1")
+        self._say("WATCHDOG=1")
 
     def stopping(self) -> None:
         """Say that the service is about to leave."""
-        self._notifier.notify("STOPPING=1")
+        self._say("STOPPING=1")
+
+    def _say(self, state: str) -> None:
+        if self._notifier is not None:
+            self._notifier.notify(state)
 
 
 class JournalFormatter(logging.Formatter):
