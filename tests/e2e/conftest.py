@@ -6,6 +6,7 @@ say why, with or without ``-rs``.
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,20 +46,15 @@ def lab(started_lab: Lab) -> Iterator[Lab]:
     started_lab.postfix.empty_queue()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
+@pytest.hookimpl(hookwrapper=True)  # "wrapper" is newer than Debian 12's pytest
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    report: pytest.TestReport = (yield).get_result()
     if report.failed and _folder in item.config.stash:
         for log in sorted(item.config.stash[_folder].rglob("*.log")):
             lines = log.read_text(errors="replace").splitlines()
             report.sections.append((f"end of {log.name}", "\n".join(lines[-TAIL:])))
-    return report
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if _not_run in config.stash:
         terminalreporter.write_line(f"NOT RUN: tests/e2e: {config.stash[_not_run]}", yellow=True)

@@ -74,10 +74,11 @@ class Daemon:
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """End the daemon with SIGTERM, as systemd does."""
-        self._end(signal.SIGTERM)
+        """End the daemon with SIGTERM, as systemd does, which expects status 0."""
+        status = self._end(signal.SIGTERM)
+        assert status == 0, f"the daemon ended with status {status}"
 
-    def _end(self, number: signal.Signals) -> None:
+    def _end(self, number: signal.Signals) -> int:
         assert self._process is not None
         self._process.send_signal(number)
-        self._process.wait(timeout=10)
+        return self._process.wait(timeout=10)

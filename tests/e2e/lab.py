@@ -7,6 +7,12 @@
     198.51.100.80    the policy host of all domains, port 443
     198.51.100.99    a host that is down
     127.0.0.1        the validating resolver, Postfix, the policy daemon
+
+To look into a running lab: ``pytest --pdb``, then, from another terminal,
+``nsenter --net --mount --pid --target PID`` with the pid of the ``cat`` below
+pytest.
+
+BUGS: knows where Debian's packages keep their files, and no other system's.
 """
 
 import shutil

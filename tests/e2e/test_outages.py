@@ -62,13 +62,3 @@ def test_kill_9_amid_deliveries_loses_and_doubles_nothing(lab: Lab) -> None:
     assert len(sent) == len(recipients)
     assert {attempt.handshakes for attempt in sent} == {(("Verified", mx.host),)}
     assert sorted(message.recipient for message in mx.messages) == recipients
-
-
-def test_both_sockets_answer_alike(lab: Lab) -> None:
-    enforcing_domain(lab, "sockets.plain.test")
-
-    over_unix = lab.postfix.ask("sockets.plain.test")
-    over_tcp = lab.postfix.ask("sockets.plain.test", "socketmap:inet:127.0.0.1:8461:policy")
-
-    assert over_unix == over_tcp
-    assert over_unix.startswith("secure match=mx.sockets.plain.test")
