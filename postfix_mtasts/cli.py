@@ -1,0 +1,141 @@
+"""The command line: its verbs and options, and what becomes of errors.
+
+A verb's module is loaded when it is run, not before: ``--help`` and completion
+need none of them.
+
+Results go to stdout, all else to stderr.  Exit status: `failure.ExitStatus`.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from postfix_mtasts import __version__
+from postfix_mtasts.commands.failure import CommandError, ExitStatus
+from postfix_mtasts.commands.terminal import talk
+from postfix_mtasts.core.errors import ConfigError
+
+if TYPE_CHECKING:  # argparse's class of subparsers takes a parameter for type checkers only
+    _Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
+
+_INTERRUPTED = 130  # what shells say of a program that SIGINT ended
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what *argv* says, the program's own arguments where `None`; return the exit status."""
+    try:
+        status = _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has seen enough.  Python flushes once more at exit: into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.WELL
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        args = _parser().parse_args(argv)
+        command = importlib.import_module(f"postfix_mtasts.commands.{args.module}")
+        return int(command.run(args))
+    except SystemExit as end:  # argparse, having said all there is to say
+        return int(end.code or 0)
+    except ConfigError as error:
+        _complain(str(error))
+        return ExitStatus.USAGE
+    except CommandError as error:
+        _complain(str(error))
+        return error.status
+
+
+def _complain(why: str) -> None:
+    for line in why.splitlines():
+        talk(f"postfix-mtasts: {line}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="postfix-mtasts",
+        description="MTA-STS and DANE for Postfix.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    _add_config_option(parser, default=None)
+    verbs = parser.add_subparsers(required=True, metavar="VERB", title="verbs")
+    _add_serve(verbs)
+    _add_query(verbs)
+    _add_cache(verbs)
+    _add_config(verbs)
+    return parser
+
+
+def _add_config_option(parser: argparse.ArgumentParser, default: str | None) -> None:
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=default,
+        help="the configuration (default: /etc/postfix-mtasts/config.yaml if it exists)",
+    )
+
+
+def _add_verb(verbs: "_Verbs", name: str, module: str, what: str) -> argparse.ArgumentParser:
+    """Return the parser of the verb *name*, which takes ``--config``, too."""
+    parser = verbs.add_parser(name, help=what, description=_sentence(what), allow_abbrev=False)
+    parser.set_defaults(module=module)
+    # Without a default of its own it keeps what stands before the verb.
+    _add_config_option(parser, default=argparse.SUPPRESS)
+    return parser
+
+
+def _sentence(what: str) -> str:
+    return f"{what[0].upper()}{what[1:]}."
+
+
+def _add_serve(verbs: "_Verbs") -> None:
+    _add_verb(verbs, "serve", "serve", "answer Postfix, in the foreground")
+
+
+def _add_query(verbs: "_Verbs") -> None:
+    parser = _add_verb(verbs, "query", "query", "say what is answered for a domain, and why")
+    parser.add_argument("domain", metavar="DOMAIN", help='a next-hop: a domain or "[host]:port"')
+    parser.add_argument(
+        "--map", metavar="MAP", default="policy", help="also ask this map (default: policy)"
+    )
+    parser.add_argument(
+        "--direct", action="store_true", help="ask the network itself instead of the daemon"
+    )
+    _add_json_option(parser)
+
+
+def _add_cache(verbs: "_Verbs") -> None:
+    parser = _add_verb(verbs, "cache", "cache", "see or change what the daemon knows")
+    actions = parser.add_subparsers(required=True, metavar="ACTION", title="actions", dest="action")
+    known = (
+        ("list", "*", "list the domains that are known"),
+        ("show", "+", "show the policies of domains"),
+        ("refresh", "*", "fetch policies again, all where no domain is given"),
+        ("purge", "*", "forget what is known of domains"),
+    )
+    for name, count, what in known:
+        action = _add_verb(actions, name, "cache", what)
+        action.add_argument("domains", metavar="DOMAIN", nargs=count)
+        _add_json_option(action)
+        if name == "purge":
+            action.add_argument("--all", action="store_true", help="forget everything")
+
+
+def _add_config(verbs: "_Verbs") -> None:
+    parser = _add_verb(verbs, "config", "config_command", "check or show the configuration")
+    actions = parser.add_subparsers(required=True, metavar="ACTION", title="actions", dest="action")
+    _add_verb(actions, "check", "config_command", "say whether the configuration is sound")
+    show = _add_verb(actions, "show", "config_command", "show all that is in force")
+    _add_json_option(show)
+
+
+def _add_json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
