@@ -1,0 +1,167 @@
+"""An SQLite database with the tables of the store: opening one, and its faults.
+
+The file is in WAL mode and not synced at each commit (``synchronous=NORMAL``):
+a killed process loses nothing, a power failure perhaps the last seconds, but
+never the database (https://sqlite.org/pragma.html#pragma_synchronous).
+
+BUGS: files set aside are never deleted.  A file that is deleted while it is
+open is missed at the next start, not before.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from postfix_mtasts.adapters import store_tables
+
+T = TypeVar("T")
+
+_BUSY_TIMEOUT = 1.0  # seconds to wait for another process; look-ups wait as long
+_CACHE_KIB = 4096  # of pages in memory
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_UNUSABLE = {
+    *(sqlite3.SQLITE_AUTH, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL),
+    *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOLFS, sqlite3.SQLITE_PERM),
+    *(sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_READONLY),
+}
+_SUFFIXES = ("-wal", "-shm", "")  # the file last: without its journal it is no less damaged
+
+
+class DamagedError(sqlite3.DatabaseError):
+    """The file is a database, but holds other tables than those of this version."""
+
+
+def open_file(path: Path) -> sqlite3.Connection:
+    """Open the file at *path* to read and write; make it and its folder if need be.
+
+    Raises `OSError` or `sqlite3.DatabaseError`, which `is_damage` tells apart.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):  # an existing file is left to SQLite and its locks
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    return _prepared(sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None))
+
+
+def open_memory() -> sqlite3.Connection:
+    """Return an empty database in memory."""
+    return _prepared(sqlite3.connect(":memory:", isolation_level=None))
+
+
+def open_to_read(path: Path) -> sqlite3.Connection | None:
+    """Open the file at *path* where it cannot be written; `None` where not even that.
+
+    A read-only file system takes no locks either, which "immutable" does without;
+    what stands in a journal that nobody has open is not seen then.
+    """
+    for parameters in ("mode=ro", "immutable=1"):
+        uri = f"file:{quote(str(path))}?{parameters}"
+        try:
+            connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None)
+        except sqlite3.DatabaseError:
+            continue
+        try:
+            check_tables(connection)
+        except sqlite3.DatabaseError:
+            connection.close()
+        else:
+            return connection
+    return None
+
+
+def check_tables(connection: sqlite3.Connection) -> None:
+    """Raise `DamagedError` unless *connection* has the tables of this version."""
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    if version != store_tables.VERSION:
+        raise DamagedError(f"its version is {version}, not {store_tables.VERSION}")
+    statements = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_schema")}
+    if not statements.issuperset(store_tables.SCHEMA):
+        raise DamagedError("it lacks tables")
+
+
+def check_pages(connection: sqlite3.Connection) -> None:
+    """Raise `DamagedError` unless every page makes sense: slow, for copies only."""
+    [verdict] = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if verdict != "ok":
+        raise DamagedError(verdict)
+
+
+def transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    """Return what *work* returns, its changes committed; undo them where it raises."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.DatabaseError):  # SQLite may have undone it by itself
+            connection.execute("ROLLBACK")
+        raise
+    return result
+
+
+def is_damage(error: Exception) -> bool:
+    """Return whether *error* says that what the file holds makes no sense."""
+    return isinstance(error, DamagedError) or _code(error) in _DAMAGED
+
+
+def is_fault(error: Exception) -> bool:
+    """Return whether *error* comes of the disk, not of a bug."""
+    return is_damage(error) or _code(error) in _UNUSABLE
+
+
+def set_aside(path: Path, now: float) -> Path:
+    """Rename the file at *path* and its journal; return the file's new name.
+
+    Raises `OSError` where that cannot be done.
+    """
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    target = path.with_name(f"{path.name}.corrupt-{stamp}")
+    for suffix in _SUFFIXES:
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
+    return target
+
+
+def _code(error: Exception) -> int | None:
+    """Return the primary result code of SQLite, `None` where *error* has none."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF  # https://sqlite.org/rescode.html#pve
+
+
+def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Return *connection* ready for use, its tables made where there are none.
+
+    Raises `sqlite3.DatabaseError`, *connection* closed.
+    """
+    try:
+        connection.text_factory = _text
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        transact(connection, _make_tables)
+        check_tables(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _text(data: bytes) -> str:
+    """Return text of the database; damage must not look like a fault of the program."""
+    return data.decode("utf-8", "replace")
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables of an empty database; fails where it cannot be written."""
+    if connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is None:
+        for statement in store_tables.SCHEMA:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {store_tables.VERSION}")

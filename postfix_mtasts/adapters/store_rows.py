@@ -1,0 +1,96 @@
+"""What is known of a domain's policy as columns of a database row, and back.
+
+The policy itself is its text: it is parsed anew by each reader, so that only
+`mta_sts.parse_policy` makes policies.  Its mode and expiry stand beside it, for
+the database to sort by.
+"""
+
+import math
+from typing import TypeAlias
+
+from postfix_mtasts.core.errors import ParseError
+from postfix_mtasts.core.facts import CachedPolicy, FailedFetch, StsFacts
+from postfix_mtasts.core.freshness import policy_expires
+from postfix_mtasts.core.mta_sts import parse_policy
+from postfix_mtasts.core.tls_event import ResultType
+
+Row: TypeAlias = tuple[str | bytes | float | None, ...]
+
+POLICY_COLUMNS = ("record_id", "text", "fetched", "checked", "mode", "expires")
+FAILURE_COLUMNS = ("failed_id", "failed_at", "failed_kind", "failed_why")
+STS_COLUMNS = POLICY_COLUMNS + FAILURE_COLUMNS
+
+_NO_POLICY: Row = (None,) * len(POLICY_COLUMNS)
+_NO_FAILURE: Row = (None,) * len(FAILURE_COLUMNS)
+
+
+def build_sts(sts: StsFacts) -> Row:
+    """Return *sts* as the values of `STS_COLUMNS`."""
+    return build_policy(sts.cached) + _build_failure(sts.failure)
+
+
+def build_policy(cached: CachedPolicy | None) -> Row:
+    """Return *cached* as the values of `POLICY_COLUMNS`."""
+    if cached is None:
+        return _NO_POLICY
+    return (
+        cached.record_id,
+        cached.text,
+        cached.fetched,
+        cached.checked,
+        cached.policy.mode,
+        policy_expires(cached),
+    )
+
+
+def parse_sts(row: Row) -> StsFacts:
+    """Return what the values of `STS_COLUMNS` say.
+
+    Raises `ParseError` where they cannot have come from `build_sts`.
+    """
+    policy, failure = row[: len(POLICY_COLUMNS)], row[len(POLICY_COLUMNS) :]
+    return StsFacts(
+        cached=None if policy == _NO_POLICY else _parse_policy(policy),
+        failure=None if failure == _NO_FAILURE else _parse_failure(failure),
+    )
+
+
+def _parse_policy(row: Row) -> CachedPolicy:
+    record_id, text, fetched, checked, _, _ = row
+    if not isinstance(text, bytes):
+        raise ParseError("stored policy: its text is no text")
+    return CachedPolicy(
+        record_id=_text(record_id),
+        policy=parse_policy(text),
+        text=text,
+        fetched=_time(fetched),
+        checked=_time(checked),
+    )
+
+
+def _build_failure(failure: FailedFetch | None) -> Row:
+    if failure is None:
+        return _NO_FAILURE
+    why = failure.why.encode("utf-8", "replace").decode()  # a lone surrogate is not storable
+    return (failure.record_id, failure.at, failure.kind.value, why)
+
+
+def _parse_failure(row: Row) -> FailedFetch:
+    record_id, at, kind, why = row
+    try:
+        result_type = ResultType(kind)
+    except ValueError:
+        raise ParseError(f"stored failure: {kind!r:.40} is no result type") from None
+    return FailedFetch(record_id=_text(record_id), at=_time(at), kind=result_type, why=_text(why))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ParseError(f"stored policy: {value!r:.40} instead of text")
+    return value
+
+
+def _time(value: object) -> float:
+    if not isinstance(value, float) or not math.isfinite(value):
+        raise ParseError(f"stored policy: {value!r:.40} instead of a time")
+    return value
