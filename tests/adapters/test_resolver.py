@@ -395,13 +395,13 @@ def test_the_time_out_bounds_the_whole_chain() -> None:
     def script(server: DnsServer) -> None:
         for i in range(8):
             answers = (alias(f"n{i}.example", f"n{i + 1}.example."),)
-            server.says(f"n{i}.example", "A", Reply(answers=answers, delay=0.08))
+            server.says(f"n{i}.example", "A", Reply(answers=answers, delay=0.3))
 
     start = time.monotonic()
-    answer = look_up(script, lambda resolver: resolver.a("n0.example"), timeout=0.2)
+    answer = look_up(script, lambda resolver: resolver.a("n0.example"), timeout=0.5)
     assert isinstance(answer, Unavailable)
     assert "no answer from 127.0.0.1:" in answer.why
-    assert time.monotonic() - start < 0.6
+    assert time.monotonic() - start < 1.5
 
 
 def test_a_server_that_is_no_address_is_a_parse_error() -> None:
@@ -457,9 +457,9 @@ def test_one_server_that_does_not_validate_fails_the_self_test() -> None:
 
 
 def test_a_server_that_is_down_does_not_fail_the_self_test_of_another() -> None:
-    found = self_test(Reply(answers=ROOT, ad=True), Reply(udp=lost), timeout=0.1)
+    found = self_test(Reply(answers=ROOT, ad=True), Reply(udp=lost), timeout=0.5)
     assert found == SelfTest(
-        ok=True, why="127.0.0.1 validates; no answer from 127.0.0.2 within 0.1 s"
+        ok=True, why="127.0.0.1 validates; no answer from 127.0.0.2 within 0.5 s"
     )
 
 
