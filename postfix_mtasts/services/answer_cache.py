@@ -14,6 +14,7 @@ All times are seconds of a clock that only goes forward.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 
 HOT_HITS = 2
 AHEAD_SHARE = 0.08
@@ -37,36 +38,34 @@ class AnswerCache:
     def __init__(self, *, limit: int) -> None:
         self.answers: dict[bytes, Answer] = {}
         self._limit = limit
-        self._timetable: dict[int, list[bytes]] = {}  # second -> requests to look at
+        self._timetable: dict[int, dict[bytes, None]] = {}  # second -> requests due in it
 
     def put(
         self, request: bytes, reply: bytes, *, lifetime: float, protects: bool, now: float
     ) -> None:
         """Keep *reply* for *request*; not at all where less than a second is left."""
+        self._remove(request)
         ends = math.floor(now + lifetime)
         if ends <= now:
-            self.answers.pop(request, None)
             return
-        if len(self.answers) >= self._limit and request not in self.answers:
+        if len(self.answers) >= self._limit:
             self._make_room()
         ahead = math.floor(ends - AHEAD_SHARE * lifetime)
         due = ahead if ahead > now else ends
         self.answers[request] = Answer(reply=reply, ends=ends, due=due, protects=protects)
-        self._timetable.setdefault(due, []).append(request)
+        self._file(request, due)
 
     def tick(self, now: float) -> list[bytes]:
         """Drop what has run out; return the requests whose answers to refresh."""
         hot = []
         for second in sorted(second for second in self._timetable if second <= now):
             for request in self._timetable.pop(second):
-                answer = self.answers.get(request)
-                if answer is None or answer.due != second:
-                    continue  # gone, or replaced by one that is filed elsewhere
+                answer = self.answers[request]
                 if answer.ends <= now:
                     del self.answers[request]
                     continue
                 answer.due = answer.ends
-                self._timetable.setdefault(answer.ends, []).append(request)
+                self._file(request, answer.due)
                 if answer.hits >= HOT_HITS:
                     hot.append(request)
         return hot
@@ -75,7 +74,7 @@ class AnswerCache:
         """Drop every answer whose request *concerns* is true of; return how many."""
         found = [request for request in self.answers if concerns(request)]
         for request in found:
-            del self.answers[request]
+            self._remove(request)
         return len(found)
 
     def clear(self) -> None:
@@ -83,24 +82,27 @@ class AnswerCache:
         self.answers.clear()
         self._timetable.clear()
 
-    def _make_room(self) -> None:
-        """Drop one answer in a hundred: those that protect nothing first, soonest to end first."""
-        goal = max(1, self._limit // 100)
-        for protects in (False, True):
-            for request in list(self._soonest(goal, protects=protects)):
-                del self.answers[request]
-                goal -= 1
-            if goal <= 0:
-                return
+    def _file(self, request: bytes, second: int) -> None:
+        self._timetable.setdefault(second, {})[request] = None
 
-    def _soonest(self, count: int, *, protects: bool) -> Iterator[bytes]:
-        seen: set[bytes] = set()
+    def _remove(self, request: bytes) -> None:
+        answer = self.answers.pop(request, None)
+        if answer is None:
+            return
+        due = self._timetable[answer.due]
+        del due[request]
+        if not due:
+            del self._timetable[answer.due]
+
+    def _make_room(self) -> None:
+        """Drop one answer in a hundred: those that protect nothing first, soonest due first."""
+        count = max(1, self._limit // 100)
+        order = chain(self._by_time(protects=False), self._by_time(protects=True))
+        for request in list(islice(order, count)):
+            self._remove(request)
+
+    def _by_time(self, *, protects: bool) -> Iterator[bytes]:
         for second in sorted(self._timetable):
             for request in self._timetable[second]:
-                answer = self.answers.get(request)
-                if answer is None or answer.protects is not protects or request in seen:
-                    continue
-                if len(seen) == count:
-                    return
-                seen.add(request)
-                yield request
+                if self.answers[request].protects is protects:
+                    yield request
