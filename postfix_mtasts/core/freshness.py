@@ -42,10 +42,10 @@ def policy_expires(cached: CachedPolicy) -> float:
 def in_force(cached: CachedPolicy | None, now: float) -> CachedPolicy | None:
     """Return *cached* if it binds at *now*, whatever its mode, else `None`.
 
-    The last second counts, so that a policy with max_age 0 binds the very
+    It does for a second more, so that a policy with max_age 0 binds the very
     delivery for which it was fetched.
     """
-    return cached if cached is not None and now <= policy_expires(cached) else None
+    return cached if cached is not None and now < policy_expires(cached) + 1 else None
 
 
 def renewed(cached: CachedPolicy, now: float) -> CachedPolicy:
@@ -115,6 +115,19 @@ def remaining(dns: DnsFacts, sts: StsFacts, now: float) -> float:
     return max(0.0, min(ends))
 
 
+def is_fresh(dns: DnsFacts, sts: StsFacts, now: float) -> bool:
+    """Return whether the next decision at *now* can be made on these facts.
+
+    It cannot where a look-up failed, so that the answer is right the moment DNS
+    is back, nor where the record calls for a fetch.
+    """
+    record = dns.sts_record
+    if isinstance(record, Present) and fetch_wanted(record.records[0], sts, now):
+        return False
+    failed = any(isinstance(lookup, Unavailable) for lookup in _lookups(dns))
+    return not failed and remaining(dns, sts, now) > 0
+
+
 def _retry_pending(dns: DnsFacts, sts: StsFacts, now: float) -> bool:
     record = dns.sts_record
     return (
@@ -124,17 +137,20 @@ def _retry_pending(dns: DnsFacts, sts: StsFacts, now: float) -> bool:
     )
 
 
-def refresh_at(sts: StsFacts, interval: float, chance: float) -> float | None:
+def refresh_at(sts: StsFacts, interval: float, chance: float, now: float) -> float | None:
     """Return when to fetch the policy again unasked (RFC 8461 sections 3.3 and 10.2).
 
-    `None` where there is no policy to keep alive.  *interval*: seconds.
-    *chance*: from 0 up to 1, spreads the policies of all domains over the last
-    quarter of the interval, in random order; after a failed try over a quarter
-    of a tenth of it.
+    `None` where there is no policy to keep alive: none at all, or one that ran
+    out and could not be had again.  *interval*: seconds.  *chance*: from 0 up to
+    1, spreads the policies of all domains over the last quarter of the interval,
+    in random order; after a failed try over a quarter of a tenth of it.
     """
-    if sts.cached is None:
+    cached, failure = sts.cached, sts.failure
+    if cached is None:
         return None
     spread = 0.75 + 0.25 * chance
-    if sts.failure is not None and sts.failure.at >= sts.cached.fetched:
-        return sts.failure.at + interval * spread / 10
-    return sts.cached.fetched + interval * spread
+    if failure is None or failure.at < cached.fetched:
+        return min(cached.fetched, now) + interval * spread
+    if in_force(cached, now) is None:
+        return None
+    return min(failure.at, now) + interval * spread / 10

@@ -8,6 +8,7 @@ A key is a verb and its words: ``list AFTER``, ``show DOMAIN``, ``refresh DOMAIN
 ``purge DOMAIN…`` or ``purge *``.  Replies are ``OK {json}``.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Coroutine
@@ -26,9 +27,11 @@ from postfix_mtasts.core.socketmap import (
 )
 from postfix_mtasts.ports import Entry, Store
 from postfix_mtasts.services.answers import Answers
-from postfix_mtasts.services.lookups import Unanswered, Why
 
 log = logging.getLogger(__name__)
+
+PATIENCE = 30.0
+"""Seconds for a policy to be fetched; the command waits a little longer."""
 
 PAGE = 200
 _PREFIX = b"control "
@@ -89,16 +92,16 @@ class Control:
 
     async def _refreshed(self, domain: str) -> dict[str, object]:
         try:
-            nexthop = NextHop(form=Form.DOMAIN, name=domain)
-            facts = await self._answers.plan.lookups.facts(nexthop, Why.REFRESH)
-        except Unanswered as error:
-            return {"domain": domain, "mode": None, "error": str(error)}
+            async with asyncio.timeout(PATIENCE):
+                sts = await self._answers.plan.lookups.refresh(domain)
+        except TimeoutError:
+            error = f"no policy within {PATIENCE:.0f} s"
+            return {"domain": domain, "mode": None, "error": error}
         self._answers.forget((domain,))
-        cached, failure = facts.sts.cached, facts.sts.failure
         return {
             "domain": domain,
-            "mode": None if cached is None else cached.policy.mode,
-            "error": None if failure is None else failure.why,
+            "mode": None if sts.cached is None else sts.cached.policy.mode,
+            "error": None if sts.failure is None else sts.failure.why,
         }
 
     async def _purge(self, words: list[str]) -> Reply:

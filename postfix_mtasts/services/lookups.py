@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from postfix_mtasts.core import decision, freshness
-from postfix_mtasts.core.facts import DnsFacts, Facts, Lookup, StsFacts
+from postfix_mtasts.core.facts import DnsFacts, Facts, Lookup, StsFacts, mx_hosts
 from postfix_mtasts.core.mta_sts import Record
-from postfix_mtasts.core.names import NextHop
+from postfix_mtasts.core.names import Form, NextHop
 from postfix_mtasts.ports import Clock, Resolver, Store, Stored
 from postfix_mtasts.services.gathering import (
     gather_hosts,
@@ -35,7 +35,6 @@ class Why(Enum):
 
     ASKED = "asked"  # Postfix waits: what is stored and fresh will do
     AHEAD = "ahead"  # the answer is about to run out: ask DNS again
-    REFRESH = "refresh"  # the daily refresh: ask DNS and fetch the policy
 
 
 class Unanswered(Exception):  # noqa: N818 - the state of a look-up, not an error of this program
@@ -94,6 +93,20 @@ class Lookups:
             message = f"still looking {nexthop} up after {DEADLINE:.0f} s"
             raise Unanswered(message) from None
 
+    async def refresh(self, domain: str) -> StsFacts:
+        """Fetch the policy of *domain* anew, whatever its record says; return what is known now.
+
+        This is apart from the look-ups, so that no mail waits for the policy host
+        while a policy is in force.
+        """
+        nexthop = NextHop(form=Form.DOMAIN, name=domain)
+        known = (await self._store.load(nexthop)).sts
+        record = await gather_record(self._resolver, domain)
+        sts = await self._policies.refresh(domain, record, known)
+        dns = (await self._store.load(nexthop)).dns  # of now: a fetch takes up to a minute
+        await self._save(nexthop, Stored(dns=dns, sts=sts), asked=None)
+        return sts
+
     def under_way(self) -> int:
         """Return how many look-ups are under way."""
         return len(self._flights)
@@ -106,8 +119,7 @@ class Lookups:
 
     async def _run(self, nexthop: NextHop, why: Why, told: asyncio.Future[Facts]) -> None:
         try:
-            async with self._slots:
-                await self._look_up(nexthop, why, told)
+            await self._answer(nexthop, why, told)
         except Exception:  # the outermost frame of a task: a bug must not end the daemon
             log.exception("lookup domain=%s: internal error", nexthop)
             if not told.done():
@@ -117,22 +129,32 @@ class Lookups:
             del self._flights[nexthop]
             told.cancel()
 
-    async def _look_up(self, nexthop: NextHop, why: Why, told: asyncio.Future[Facts]) -> None:
+    async def _answer(self, nexthop: NextHop, why: Why, told: asyncio.Future[Facts]) -> None:
+        """Tell the facts, from the store where these will do."""
         stored = await self._store.load(nexthop)
-        dns = stored.dns
-        if why is Why.ASKED and dns is not None and self._is_fresh(dns, stored.sts):
-            told.set_result(Facts(nexthop=nexthop, dns=dns, sts=stored.sts))
+        if why is Why.ASKED and stored.dns is not None and self._is_fresh(nexthop, stored):
+            told.set_result(Facts(nexthop=nexthop, dns=stored.dns, sts=stored.sts))
             return
-        dns = await self._gather(nexthop, stored.sts)
+        async with self._slots:
+            await self._look_up(nexthop, stored.sts, told)
+
+    async def _look_up(
+        self, nexthop: NextHop, known: StsFacts, told: asyncio.Future[Facts]
+    ) -> None:
+        dns = await self._gather(nexthop, known)
         if self._dane and decision.all_hosts_authenticate(dns):
             # No policy can change the answer: do not wait for a web server.
-            await self._tell(nexthop, Stored(dns=dns, sts=stored.sts), why, told)
-        sts = await self._policy(nexthop, dns.sts_record, stored.sts, why)
-        if not told.done() or sts != stored.sts:
-            await self._tell(nexthop, Stored(dns=dns, sts=sts), why, told)
+            await self._tell(Facts(nexthop=nexthop, dns=dns, sts=known), told)
+        sts = await self._policy(nexthop, dns, known)
+        if not told.done() or sts != known:
+            await self._tell(Facts(nexthop=nexthop, dns=dns, sts=sts), told)
 
-    def _is_fresh(self, dns: DnsFacts, sts: StsFacts) -> bool:
-        return freshness.remaining(dns, sts, self._clock()) > 0
+    def _is_fresh(self, nexthop: NextHop, stored: Stored) -> bool:
+        """Return whether what is *stored* will do, which without hosts is not enough for DANE."""
+        dns = stored.dns
+        if dns is None or not freshness.is_fresh(dns, stored.sts, self._clock()):
+            return False
+        return bool(dns.hosts) or not (self._dane and mx_hosts(dns.mx, nexthop))
 
     async def _gather(self, nexthop: NextHop, known: StsFacts) -> DnsFacts:
         gathered = self._clock()
@@ -153,25 +175,24 @@ class Lookups:
         self._policies.begin(nexthop.name, record, known)
         return record
 
-    async def _policy(
-        self, nexthop: NextHop, record: Lookup[Record] | None, known: StsFacts, why: Why
-    ) -> StsFacts:
-        if record is None:
+    async def _policy(self, nexthop: NextHop, dns: DnsFacts, known: StsFacts) -> StsFacts:
+        if dns.sts_record is None:
             return known  # another port of a host: the policy of its name stays untouched
-        if why is Why.REFRESH:
-            return await self._policies.refresh(nexthop.name, record, known)
-        return await self._policies.update(nexthop.name, record, known)
+        return await self._policies.update(nexthop.name, dns.sts_record, known, asked=dns.gathered)
 
-    async def _tell(
-        self, nexthop: NextHop, learnt: Stored, why: Why, told: asyncio.Future[Facts]
-    ) -> None:
-        """Store what was *learnt*, then let those know who wait."""
-        now = self._clock()
+    async def _tell(self, facts: Facts, told: asyncio.Future[Facts]) -> None:
+        """Store *facts*, then let those know who wait."""
+        learnt = Stored(dns=facts.dns, sts=facts.sts)
+        await self._save(facts.nexthop, learnt, asked=self._clock())
+        if not told.done():
+            told.set_result(facts)
+
+    async def _save(self, nexthop: NextHop, learnt: Stored, *, asked: float | None) -> None:
         await self._store.save(
             nexthop,
             learnt,
-            asked=None if why is Why.REFRESH else now,
-            refresh=freshness.refresh_at(learnt.sts, self._refresh_interval, self._chance()),
+            asked=asked,
+            refresh=freshness.refresh_at(
+                learnt.sts, self._refresh_interval, self._chance(), self._clock()
+            ),
         )
-        if not told.done() and learnt.dns is not None:
-            told.set_result(Facts(nexthop=nexthop, dns=learnt.dns, sts=learnt.sts))

@@ -52,18 +52,20 @@ class Policies:
             self._fetch(domain, record.records[0].id)
 
     async def update(
-        self, domain: str, record: Lookup[mta_sts.Record], known: StsFacts
+        self, domain: str, record: Lookup[mta_sts.Record], known: StsFacts, *, asked: float
     ) -> StsFacts:
-        """Return *known* brought up to date with what *record* says.
+        """Return *known* brought up to date with what *record*, looked up at *asked*, says.
 
-        Without a record, or while it cannot be looked up, what is known stays.
+        Without a record, or while it cannot be looked up, what is known stays.  An
+        unchanged id proves the policy current at *asked*, not now: another may
+        have been fetched since for the same domain, and is newer.
         """
         if not isinstance(record, Present):
             return known
-        now, current = self._clock(), record.records[0]
-        if known.cached is not None and freshness.is_current(known.cached, current, now):
-            return replace(known, cached=freshness.renewed(known.cached, now))
-        if freshness.fetch_wanted(current, known, now):
+        current = record.records[0]
+        if known.cached is not None and freshness.is_current(known.cached, current, asked):
+            return replace(known, cached=freshness.renewed(known.cached, asked))
+        if freshness.fetch_wanted(current, known, self._clock()):
             return await self.fetch(domain, current.id, known)
         return known
 

@@ -14,7 +14,6 @@ from postfix_mtasts.core import freshness
 from postfix_mtasts.core.names import Form, NextHop
 from postfix_mtasts.ports import Clock, Store
 from postfix_mtasts.services.answers import Answers
-from postfix_mtasts.services.lookups import Unanswered, Why
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +38,9 @@ class Upkeep:
         self._clock = clock
         self._ticks = ticks
         self._offset = clock() - ticks()
-        self._forgotten = clock()
-        self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._forgotten = ticks()
+        self._renewing = asyncio.Semaphore(AT_ONCE)
+        self._fetching = asyncio.Semaphore(AT_ONCE)
 
     def tick(self, group: asyncio.TaskGroup) -> None:
         """Drop the answers that have run out, renew in *group* those often asked for."""
@@ -54,8 +54,8 @@ class Upkeep:
         async with asyncio.TaskGroup() as group:
             for domain in await self._store.due(now, BATCH):
                 group.create_task(self._refresh(domain))
-        if abs(now - self._forgotten) >= DAY:
-            self._forgotten = now
+        if self._ticks() - self._forgotten >= DAY:
+            self._forgotten = self._ticks()
             gone = await self._store.forget(now - freshness.FORGET_SECONDS)
             if gone:
                 log.info("forgot %d domains that nobody asked for in 180 days", gone)
@@ -65,25 +65,26 @@ class Upkeep:
         if abs(offset - self._offset) > JUMP_SECONDS:
             log.warning("the clock was set by %+.0f s: deciding all anew", offset - self._offset)
             self._answers.cache.clear()
+            self._forgotten = self._ticks()  # a clock that was wrong forgets nothing
         self._offset = offset
 
     async def _renew(self, payload: bytes) -> None:
-        async with self._at_once:
+        async with self._renewing:
             try:
                 await self._answers.refresh(payload)
             except Exception:  # the outermost frame of a task: a bug must not end the daemon
                 log.exception("renewing an answer: internal error")
 
     async def _refresh(self, domain: str) -> None:
-        nexthop = NextHop(form=Form.DOMAIN, name=domain)
-        async with self._at_once:
-            before = (await self._store.load(nexthop)).sts.cached
+        async with self._fetching:
             try:
-                facts = await self._answers.plan.lookups.facts(nexthop, Why.REFRESH)
-            except Unanswered as error:
-                log.warning("refresh domain=%s: %s", domain, error)
-                return
-        after = facts.sts.cached
+                await self._fetch_again(domain)
+            except Exception:  # the outermost frame of a task: a bug must not end the daemon
+                log.exception("refresh domain=%s: internal error", domain)
+
+    async def _fetch_again(self, domain: str) -> None:
+        before = (await self._store.load(NextHop(form=Form.DOMAIN, name=domain))).sts.cached
+        after = (await self._answers.plan.lookups.refresh(domain)).cached
         if before is None or after is None or before.policy != after.policy:
             # A policy that changed binds from now on, not from the next TTL.
             self._answers.forget((domain,))

@@ -64,7 +64,7 @@ def present(ttl: int = 300) -> Present[mta_sts.Record]:
 def test_a_policy_binds_up_to_the_last_second_of_its_max_age() -> None:
     policy = cached(max_age=100)
     assert freshness.in_force(policy, NOW + 100) is policy
-    assert freshness.in_force(policy, NOW + 100.5) is None
+    assert freshness.in_force(policy, NOW + 101) is None
 
 
 def test_no_policy_is_in_force_where_none_is_cached() -> None:
@@ -78,7 +78,7 @@ def test_a_policy_stays_in_force_when_the_clock_is_set_back() -> None:
 
 def test_a_policy_with_max_age_0_binds_the_delivery_it_was_fetched_for() -> None:
     policy = cached(max_age=0)
-    assert freshness.in_force(policy, NOW) is policy
+    assert freshness.in_force(policy, NOW + 0.2) is policy, "it took a moment to decide"
     assert freshness.in_force(policy, NOW + 1) is None
 
 
@@ -183,6 +183,46 @@ def test_a_decision_holds_until_its_first_ground_is_gone(
 
 
 @pytest.mark.parametrize(
+    ("dns", "sts", "fresh"),
+    [
+        pytest.param(facts(), StsFacts(), True, id="all is there"),
+        pytest.param(facts(gathered=NOW - 500), StsFacts(), False, id="an address has run out"),
+        pytest.param(
+            facts(addresses=Unavailable(why="SERVFAIL")), StsFacts(), False, id="DNS failed"
+        ),
+        pytest.param(
+            facts(record=Unavailable(why="SERVFAIL")), StsFacts(), False, id="DNS failed for TXT"
+        ),
+        pytest.param(
+            facts(record=present(1000)), StsFacts(cached=cached()), True, id="the policy is current"
+        ),
+        pytest.param(
+            facts(record=present(1000)),
+            StsFacts(cached=cached(checked=NOW - 90000)),
+            False,
+            id="the policy has run out before its record",
+        ),
+        pytest.param(
+            facts(record=present(1000)),
+            StsFacts(failure=failure(at=NOW - 299)),
+            True,
+            id="a fetch failed a short while ago",
+        ),
+        pytest.param(
+            facts(record=present(1000)),
+            StsFacts(failure=failure(at=NOW - 300)),
+            False,
+            id="a fetch failed and may be tried again, whatever the record's TTL",
+        ),
+    ],
+)
+def test_facts_serve_again_until_something_is_to_be_asked(
+    dns: DnsFacts, sts: StsFacts, *, fresh: bool
+) -> None:
+    assert freshness.is_fresh(dns, sts, NOW) is fresh
+
+
+@pytest.mark.parametrize(
     ("sts", "low", "high"),
     [
         pytest.param(StsFacts(cached=cached()), NOW + 75, NOW + 100, id="last quarter of a day"),
@@ -198,14 +238,42 @@ def test_a_decision_holds_until_its_first_ground_is_gone(
             NOW + 100,
             id="a failure before the last success is past",
         ),
+        pytest.param(
+            StsFacts(cached=cached(checked=NOW + 9999)),
+            NOW + 75,
+            NOW + 100,
+            id="fetched in the future, before the clock was set back",
+        ),
+        pytest.param(
+            StsFacts(cached=cached(checked=NOW + 9999), failure=failure(at=NOW + 9999)),
+            NOW + 7.5,
+            NOW + 10,
+            id="failed in the future",
+        ),
+        pytest.param(
+            StsFacts(cached=cached(checked=NOW - 90000)),
+            NOW - 90000 + 75,
+            NOW - 90000 + 100,
+            id="run out, but not tried since",
+        ),
     ],
 )
 def test_policies_are_fetched_again_at_times_spread_by_chance(
     sts: StsFacts, low: float, high: float
 ) -> None:
-    assert freshness.refresh_at(sts, 100, 0.0) == low
-    assert freshness.refresh_at(sts, 100, 1.0) == high
+    assert freshness.refresh_at(sts, 100, 0.0, NOW) == low
+    assert freshness.refresh_at(sts, 100, 1.0, NOW) == high
 
 
-def test_nothing_is_fetched_again_where_there_is_no_policy() -> None:
-    assert freshness.refresh_at(StsFacts(failure=failure()), 100, 0.5) is None
+@pytest.mark.parametrize(
+    "known",
+    [
+        pytest.param(None, id="none at all"),
+        pytest.param(cached(checked=NOW - 90000), id="one that has run out"),
+    ],
+)
+def test_a_failed_fetch_is_not_tried_for_ever_where_there_is_no_policy(
+    known: CachedPolicy | None,
+) -> None:
+    sts = StsFacts(cached=known, failure=failure())
+    assert freshness.refresh_at(sts, 100, 0.5, NOW) is None
