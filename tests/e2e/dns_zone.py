@@ -31,9 +31,8 @@ RESOLVER = "127.0.0.1"
 TTL = 1  # seconds
 SIGNED_ZONES = (".", "signed.test.")
 # A zone at the very name of a TLSA record: only so can that record alone be bogus.
-BOGUS_TLSA_HOST = "mx.bogus-tlsa.signed.test"
-BOGUS_ZONE = f"_25._tcp.{BOGUS_TLSA_HOST}."
-ZONES = (*SIGNED_ZONES, "plain.test.", BOGUS_ZONE)
+BOGUS_TLSA_HOSTS = ("mx.bogus.signed.test", "mx.bogus-beside-policy.signed.test")
+ZONES = (*SIGNED_ZONES, "plain.test.", *(f"_25._tcp.{host}." for host in BOGUS_TLSA_HOSTS))
 
 _KNOT_CONF = """\
 server:
@@ -102,7 +101,8 @@ class Dns:
     def __init__(self, namespace: Namespace, folder: Path) -> None:
         self._namespace = namespace
         self._folder = folder
-        self.log = folder / "dns.log"
+        self._log = folder / "dns.log"
+        self._resolving = False  # whether Unbound runs
 
     def start(self) -> None:
         """Start both and return once a name of each kind of zone resolves as it must."""
@@ -121,26 +121,30 @@ class Dns:
             update.replace(_absolute(owner), TTL, kind, *values)
         else:
             update.delete(_absolute(owner), kind)
-        reply = self._namespace.call(dns.query.tcp, update, AUTHORITY, timeout=10)
-        assert reply.rcode() == dns.rcode.NOERROR, f"update of {owner} {kind}: {reply.rcode()}"
-        if (self._folder / "unbound" / "root.key").exists():
-            self._namespace.run("unbound-control", "flush_zone", ".")
+        self._update(update)
 
-    def delegate_bogus_tlsa(self, tlsa: str) -> None:
-        """Publish *tlsa* for `BOGUS_TLSA_HOST` in a way that cannot validate.
+    def publish_bogus_tlsa(self, host: str, tlsa: str) -> None:
+        """Publish *tlsa* for one of `BOGUS_TLSA_HOSTS` in a way that cannot validate.
 
         The parent promises a key that the zone below does not have.
         """
-        self.publish(BOGUS_ZONE.rstrip("."), "TLSA", tlsa)
+        zone = f"_25._tcp.{host}."
+        self.publish(zone, "TLSA", tlsa)
         parent = dns.update.UpdateMessage("signed.test.")
-        parent.replace(BOGUS_ZONE, TTL, "NS", "ns.test.")
-        parent.replace(BOGUS_ZONE, TTL, "DS", f"4711 13 2 {'00' * 32}")
-        self._namespace.call(dns.query.tcp, parent, AUTHORITY, timeout=10)
+        parent.replace(zone, TTL, "NS", "ns.test.")
+        parent.replace(zone, TTL, "DS", f"4711 13 2 {'00' * 32}")
+        self._update(parent)
 
     def resolve(self, owner: str, kind: str) -> dns.message.Message:
         """Return Unbound's answer, validated, as Postfix and the daemon see it."""
         query = dns.message.make_query(owner, kind, want_dnssec=True)
         return self._namespace.call(dns.query.tcp, query, RESOLVER, timeout=10)
+
+    def _update(self, update: dns.update.UpdateMessage) -> None:
+        reply = self._namespace.call(dns.query.tcp, update, AUTHORITY, timeout=10)
+        assert reply.rcode() == dns.rcode.NOERROR, f"refused:\n{update}"
+        if self._resolving:
+            self._namespace.run("unbound-control", "flush_zone", ".")
 
     def _start_knot(self) -> None:
         folder = self._folder / "knot"
@@ -153,7 +157,7 @@ class Dns:
             config += _KNOT_ZONE.format(zone=zone, file=file)
             config += _KNOT_SIGNING if zone in SIGNED_ZONES else ""
         (folder / "knot.conf").write_text(config)
-        self._namespace.start(["knotd", "-c", str(folder / "knot.conf")], log=self.log)
+        self._namespace.start(["knotd", "-c", str(folder / "knot.conf")], log=self._log)
 
     def _delegate_securely(self) -> None:
         key = self._key_of("signed.test.")[0]
@@ -180,9 +184,10 @@ class Dns:
         (folder / "root.hints").write_text(_ROOT_HINTS)
         (folder / "root.key").write_text(f"{self._key_of('.').to_text()}\n")
         self._namespace.bind(folder, "/etc/unbound")
-        self._namespace.start(["unbound", "-d"], log=self.log)
+        self._namespace.start(["unbound", "-d"], log=self._log)
         wait_until(lambda: self._is_validated("signed.test"), "validated answer from Unbound")
         assert not self._is_validated("plain.test")
+        self._resolving = True
 
     def _is_validated(self, zone: str) -> bool:
         try:

@@ -14,6 +14,7 @@ from tests.e2e.namespace import Namespace
 SENDER = "sender@mail.test"
 POLICY_FOLDER = "postfix-mtasts"  # of the queue directory
 POLICY_MAP = f"socketmap:unix:{POLICY_FOLDER}/policy.sock:policy"
+EXPLAIN_MAP = f"socketmap:unix:{POLICY_FOLDER}/policy.sock:explain"
 
 # The level is "may", so that what is more than opportunistic is the daemon's doing.
 _MAIN_CF = f"""\
@@ -115,7 +116,7 @@ class Postfix:
         self._namespace.run("postsuper", "-d", "ALL")
 
     def ask(self, key: str, policy_map: str = POLICY_MAP) -> str:
-        """Return the answer of *policy_map* for *key* as Postfix reads it, "" where NOTFOUND.
+        """Return what *policy_map* answers for *key* as Postfix reads it, "" where NOTFOUND.
 
         Raises `CalledProcessError` for an error reply and for no server.
         """

@@ -1,6 +1,8 @@
 """DANE seen from both ends of a delivery (RFC 7672)."""
 
-from tests.e2e.dns_zone import BOGUS_TLSA_HOST
+import pytest
+
+from tests.e2e.dns_zone import BOGUS_TLSA_HOSTS
 from tests.e2e.lab import Lab
 
 MATCHES_NOTHING = f"3 1 1 {'00' * 32}"
@@ -35,16 +37,25 @@ def test_a_host_that_does_not_match_gets_no_mail_though_mta_sts_would_be_content
     assert mx.messages == []
 
 
-def test_a_host_whose_tlsa_record_is_bogus_is_not_spoken_to(lab: Lab) -> None:
-    domain = BOGUS_TLSA_HOST.partition(".")[2]
-    mx = lab.receiver(BOGUS_TLSA_HOST)
-    lab.dns.delegate_bogus_tlsa(mx.certificate.tlsa())
+@pytest.mark.parametrize(
+    ("host", "has_policy"),
+    [(BOGUS_TLSA_HOSTS[0], False), (BOGUS_TLSA_HOSTS[1], True)],
+    ids=["without-a-policy", "though-mta-sts-would-be-content"],
+)
+def test_a_host_whose_tlsa_record_is_bogus_is_not_spoken_to(
+    lab: Lab, host: str, *, has_policy: bool
+) -> None:
+    domain = host.partition(".")[2]
+    mx = lab.receiver(host)
+    lab.dns.publish_bogus_tlsa(host, mx.certificate.tlsa())
     lab.mail_domain(domain, mx)
+    if has_policy:
+        lab.policy(domain, mode="enforce", mx=(mx,))
 
     attempt = lab.postfix.send(f"user@{domain}")
 
     assert (attempt.status, attempt.dsn) == ("deferred", "4.7.5")
-    assert attempt.reason == f"TLSA lookup error for {mx.host}:25"
+    assert any(f"_25._tcp.{host}" in line for line in attempt.lines)  # so a postmaster is told
     assert mx.sessions == ()
 
 
