@@ -283,7 +283,9 @@ def test_a_policy_fetched_without_a_record_gets_the_id_of_the_record() -> None:
 
 def test_policies_are_about_port_25() -> None:
     known = facts(
-        nexthop=parse_nexthop(b"example.com:587"), record=None, sts=StsFacts(cached=CACHED)
+        nexthop=parse_nexthop(b"example.com:587"),
+        record=None,
+        sts=StsFacts(cached=CACHED, failure=FAILURE),
     )
     told = document(known)
     assert told["nexthop"] == "example.com:587"
