@@ -1,4 +1,4 @@
-"""What is known of a domain's policy as columns of a database row, and back.
+"""What is known of a domain as columns of a database row, and back.
 
 The policy itself is its text: it is parsed anew by each reader, so that only
 `mta_sts.parse_policy` makes policies.  Its mode and expiry stand beside it, for
@@ -9,7 +9,8 @@ import math
 from typing import TypeAlias
 
 from postfix_mtasts.core.errors import ParseError
-from postfix_mtasts.core.facts import CachedPolicy, FailedFetch, StsFacts
+from postfix_mtasts.core.facts import CachedPolicy, DnsFacts, FailedFetch, StsFacts
+from postfix_mtasts.core.facts_record import parse_dns_facts
 from postfix_mtasts.core.freshness import policy_expires
 from postfix_mtasts.core.mta_sts import parse_policy
 from postfix_mtasts.core.tls_event import ResultType
@@ -22,6 +23,18 @@ STS_COLUMNS = POLICY_COLUMNS + FAILURE_COLUMNS
 
 _NO_POLICY: Row = (None,) * len(POLICY_COLUMNS)
 _NO_FAILURE: Row = (None,) * len(FAILURE_COLUMNS)
+
+
+def parse_dns(facts: object) -> DnsFacts | None:
+    """Return what DNS said, from the value of the column ``facts``.
+
+    Raises `ParseError` where it cannot have come from `build_dns_facts`.
+    """
+    if facts is None:
+        return None
+    if not isinstance(facts, bytes):
+        raise ParseError(f"stored facts: {facts!r:.40} instead of bytes")
+    return parse_dns_facts(facts)
 
 
 def build_sts(sts: StsFacts) -> Row:

@@ -17,11 +17,11 @@ from pathlib import Path
 from postfix_mtasts.adapters import store_tables
 from postfix_mtasts.adapters.store_database import Database
 from postfix_mtasts.adapters.store_room import Room
-from postfix_mtasts.adapters.store_rows import Row, build_sts, parse_sts
+from postfix_mtasts.adapters.store_rows import Row, build_sts, parse_dns, parse_sts
 from postfix_mtasts.adapters.store_thread import BatchThread, Job, Outcome
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.facts import DnsFacts, StsFacts
-from postfix_mtasts.core.facts_record import build_dns_facts, parse_dns_facts
+from postfix_mtasts.core.facts_record import build_dns_facts
 from postfix_mtasts.core.names import NextHop
 from postfix_mtasts.ports import Clock, Entry, Stored
 
@@ -113,9 +113,9 @@ class SqliteStore:
         facts, sts = store_tables.load(database, nexthop.name, str(nexthop))
         return Stored(dns=self._read_dns(nexthop, facts), sts=self._read_sts(nexthop, sts))
 
-    def _read_dns(self, nexthop: NextHop, facts: bytes | None) -> DnsFacts | None:
+    def _read_dns(self, nexthop: NextHop, facts: object) -> DnsFacts | None:
         try:
-            return None if facts is None else parse_dns_facts(facts)
+            return parse_dns(facts)
         except ParseError as error:
             self._tell(str(nexthop), error)
             return None

@@ -108,7 +108,7 @@ def read_domain(connection: sqlite3.Connection, domain: str) -> DomainRow | None
     return DomainRow(asked=row[0], refresh=row[1], sts=row[2:])
 
 
-def load(connection: sqlite3.Connection, domain: str, nexthop: str) -> tuple[bytes | None, Row]:
+def load(connection: sqlite3.Connection, domain: str, nexthop: str) -> tuple[object, Row]:
     """Return what DNS said of *nexthop* and the values of `STS_COLUMNS` of *domain*."""
     row = connection.execute(_LOAD, (nexthop, domain)).fetchone()
     return (None, build_sts(StsFacts())) if row is None else (row[0], row[1:])
