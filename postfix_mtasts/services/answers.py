@@ -136,7 +136,7 @@ class Answers:
         try:
             facts = await plan.lookups.facts(nexthop, why)
         except Unanswered as error:
-            verdict = Verdict(failed=str(error), reason=str(error), source=Source.ERROR, lifetime=0)
+            verdict = _unanswered(error)
             return verdict, build_verdict_reply(verdict)
         verdict = MAPS[request.map](facts, plan.settings, self._clock())
         if plan is self.plan:
@@ -163,23 +163,19 @@ class Answers:
         else:
             async with asyncio.TaskGroup() as group:
                 asking = group.create_task(gather_tlsrpt(plan.resolver, nexthop.name))
-                facts, failed = await self._facts_or_why(nexthop)
-            tlsrpt = asking.result()
-            verdict = (
-                Verdict(failed=failed, reason=failed, source=Source.ERROR, lifetime=0)
-                if facts is None
-                else decision.decide(facts, plan.settings, self._clock())
-            )
+                facts, verdict = await self._judged(plan, nexthop)
             document = explanation.explain(
-                nexthop, facts, verdict, tlsrpt, now=self._clock()
+                nexthop, facts, verdict, asking.result(), now=self._clock()
             )
         return build_reply(Reply(status=Status.OK, text=json.dumps(document)))
 
-    async def _facts_or_why(self, nexthop: NextHop) -> tuple[Facts | None, str]:
+    async def _judged(self, plan: Plan, nexthop: NextHop) -> tuple[Facts | None, Verdict]:
+        """Return what map "policy" answers of *nexthop*, and the facts where they can be had."""
         try:
-            return await self.plan.lookups.facts(nexthop), ""
+            facts = await plan.lookups.facts(nexthop)
         except Unanswered as error:
-            return None, str(error)
+            return None, self._operators("policy", nexthop) or _unanswered(error)
+        return facts, decide_policy(facts, plan.settings, self._clock())
 
     def _log(self, map_name: str, nexthop: NextHop, verdict: Verdict, seconds: float) -> None:
         log.info(
@@ -191,6 +187,10 @@ class Answers:
             seconds * 1000,
             json.dumps(verdict.failed or verdict.reason, ensure_ascii=False),
         )
+
+
+def _unanswered(error: Unanswered) -> Verdict:
+    return Verdict(failed=str(error), reason=str(error), source=Source.ERROR, lifetime=0)
 
 
 def lookable(key: bytes) -> NextHop | None:
