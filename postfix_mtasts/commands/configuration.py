@@ -26,8 +26,10 @@ class Source:
         path: Path | None = None if args.config is None else Path(args.config)
         if path is None and SYSTEM_CONFIG.exists():
             path = SYSTEM_CONFIG
-        home = environment.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-        return cls(path=path, state=Path(home) / "postfix-mtasts")
+        home = Path(environment.get("XDG_STATE_HOME", ""))
+        if not home.is_absolute():  # the XDG Base Directory Specification says to ignore it
+            home = Path.home() / ".local" / "state"
+        return cls(path=path, state=home / "postfix-mtasts")
 
     def load(self) -> Config:
         """Return the configuration; raises ConfigError where it is bad."""

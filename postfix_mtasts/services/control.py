@@ -34,6 +34,7 @@ PATIENCE = 30.0
 """Seconds for a policy to be fetched; the command waits a little longer."""
 
 PAGE = 200
+ROOM_FOR_NAMES = 1000  # bytes of a reply for its word, its domain and its braces
 _PREFIX = b"control "
 ROOT = 0
 
@@ -125,7 +126,7 @@ def _ok(document: dict[str, object]) -> Reply:
 def _within_limit(entries: tuple[Entry, ...]) -> list[dict[str, object]]:
     """Return as many of *entries* as a reply has room for."""
     shown: list[dict[str, object]] = []
-    room = MAX_REPLY_BYTES - 1000
+    room = MAX_REPLY_BYTES - ROOM_FOR_NAMES
     for entry in entries:
         line: dict[str, object] = {
             "domain": entry.domain,
@@ -146,7 +147,7 @@ def _shown(sts: StsFacts) -> dict[str, object]:
     if sts.cached is None:
         return {"mode": None, "failure": failure}
     policy = sts.cached.policy
-    return {
+    shown: dict[str, object] = {
         "mode": policy.mode,
         "id": sts.cached.record_id,
         "max_age": policy.max_age,
@@ -154,6 +155,8 @@ def _shown(sts: StsFacts) -> dict[str, object]:
         "fetched": sts.cached.fetched,
         "checked": sts.cached.checked,
         "expires": freshness.policy_expires(sts.cached),
-        "text": sts.cached.text[: MAX_REPLY_BYTES // 4].decode("utf-8", "replace"),
         "failure": failure,
     }
+    room = MAX_REPLY_BYTES - ROOM_FOR_NAMES - len(json.dumps(shown))
+    # JSON may need six characters for a byte.
+    return shown | {"text": sts.cached.text[: room // 6].decode("utf-8", "replace")}
