@@ -4,32 +4,57 @@ A Unix socket left behind by a process that died is replaced; one on which
 somebody still listens is not: two daemons on one path would leave Postfix with
 the one that knows less.  Sockets handed over by systemd are taken as they are,
 sd_listen_fds(3).
+
+Connections are accepted here, not by asyncio's servers: uvloop's ends for good
+at an error of accept(2) that it does not know, and from Python 3.13 on both
+remove a Unix socket when they end, even one that systemd still listens on.
+
+BUGS: a Unix socket stays behind when the process ends; the next start replaces it.
 """
 
 import asyncio
 import errno
+import logging
 import os
 import socket
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from struct import Struct
+from typing import NoReturn
 
-from postfix_mtasts.core.endpoints import Listen
+from postfix_mtasts.core.endpoints import Listen, build_listen
 from postfix_mtasts.core.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 BACKLOG = 4096
 FIRST_FD = 3  # SD_LISTEN_FDS_START
 EVERYONE = 0o666  # Postfix's smtp(8) runs as a user of its own
 PROBE_SECONDS = 1.0
+RETRY_SECONDS = 0.5  # after accept(2) failed, as it does for lack of file descriptors
 _UCRED = Struct("iII")  # pid, uid, gid: unix(7)
 
 
 def bind(listen: Listen) -> socket.socket:
-    """Return a socket listening as *listen* says; raises ConfigError where it cannot."""
-    if listen.kind == "unix":
-        return bind_unix(listen.path)
-    return bind_inet(listen.host, listen.port)
+    """Return a socket listening as *listen* says, a Unix socket open to every local user.
+
+    Raises ConfigError where that is not possible, such as when another process
+    listens there.
+    """
+    try:
+        if listen.kind == "unix":
+            return _bind_unix(listen.path)
+        return _bind_inet(listen.host, listen.port)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {build_listen(listen)}: {_words(error)}") from None
+
+
+def _words(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "another process listens there"
+    # create_server adds the address, which is said already.
+    return str(error.strerror or error).partition(" (while")[0]
 
 
 def inherited(environment: Mapping[str, str]) -> list[socket.socket]:
@@ -47,74 +72,77 @@ def _adopt(fd: int) -> socket.socket:
     return adopted
 
 
-def bind_unix(path: str) -> socket.socket:
-    """Return a socket listening at *path*, open to every local user.
-
-    Raises ConfigError where that is not possible, such as when another process
-    listens there.
-    """
+def _bind_unix(path: str) -> socket.socket:
     _remove_stale(path)
+    Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         listener.bind(path)
         Path(path).chmod(EVERYONE)
         listener.listen(BACKLOG)
-    except OSError as error:
+    except OSError:
         listener.close()
-        raise ConfigError(f"cannot listen on unix:{path}: {error.strerror or error}") from None
+        raise
     listener.settimeout(0)
     return listener
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a Unix socket that nobody listens on; refuse anything else in its place."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise ConfigError(f"cannot listen on unix:{path}: there is a file that is no socket")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(PROBE_SECONDS)
-            probe.connect(path)
-        raise ConfigError(f"cannot listen on unix:{path}: another process listens there")
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except ConnectionRefusedError:
-        Path(path).unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on unix:{path}: {error.strerror or error}") from None
+    """Remove a Unix socket that nobody listens on.
 
-
-def bind_inet(host: str, port: int) -> socket.socket:
-    """Return a socket listening at *host* and *port*.
-
-    Raises ConfigError where that is not possible.
+    Raises OSError for anything else in its place.
     """
     try:
-        return socket.create_server(
-            (host, port),
-            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
-            backlog=BACKLOG,
-        )
-    except OSError as error:
-        reason = (
-            "another process listens there"
-            if error.errno == errno.EADDRINUSE
-            else error.strerror or error
-        )
-        raise ConfigError(f"cannot listen on inet:{host}:{port}: {reason}") from None
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError("there is a file that is no socket")
+    if _is_heard(path):
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    Path(path).unlink(missing_ok=True)
 
 
-async def accept(
-    listeners: Sequence[socket.socket], factory: Callable[[], asyncio.Protocol]
-) -> list[asyncio.Server]:
-    """Accept connections on *listeners*, each with a protocol from *factory*."""
+def _is_heard(path: str) -> bool:
+    """Return whether somebody listens on the Unix socket at *path*."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PROBE_SECONDS)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return False
+        except BlockingIOError:
+            return True  # and so busy that its queue is full
+    return True
+
+
+def _bind_inet(host: str, port: int) -> socket.socket:
+    listener = socket.create_server(
+        (host, port),
+        family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+        backlog=BACKLOG,
+    )
+    listener.settimeout(0)
+    return listener
+
+
+async def accept(listener: socket.socket, factory: Callable[[], asyncio.Protocol]) -> NoReturn:
+    """Accept connections on *listener*, each with a protocol from *factory*.
+
+    Only being cancelled ends it, which closes *listener*.
+    """
     loop = asyncio.get_running_loop()
-    return [
-        await loop.create_unix_server(factory, sock=listener, backlog=BACKLOG)
-        if listener.family == socket.AF_UNIX
-        else await loop.create_server(factory, sock=listener, backlog=BACKLOG)
-        for listener in listeners
-    ]
+    with listener:
+        if listener.family != socket.AF_UNIX:
+            # What is accepted inherits it; asyncio does not set it on what it did not make.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listener)
+                await loop.connect_accepted_socket(factory, connection)
+            except OSError as error:
+                log.warning("cannot accept a connection: %s", _words(error))
+                await asyncio.sleep(RETRY_SECONDS)
 
 
 def peer_uid(transport: asyncio.Transport) -> int | None:

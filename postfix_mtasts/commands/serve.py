@@ -27,8 +27,9 @@ from postfix_mtasts.commands.configuration import Source
 from postfix_mtasts.config import Config
 from postfix_mtasts.core.errors import ConfigError
 from postfix_mtasts.services.answer_cache import AnswerCache
-from postfix_mtasts.services.answers import Answers
+from postfix_mtasts.services.answers import Answers, Plan
 from postfix_mtasts.services.control import Control
+from postfix_mtasts.services.lookups import Lookups
 from postfix_mtasts.services.server import Server
 from postfix_mtasts.services.upkeep import Upkeep
 
@@ -39,6 +40,7 @@ PATIENCE = 4.0
 
 REFRESH_SECONDS = 60
 STATUS_SECONDS = 10
+RETIRE_SECONDS = 1
 SPARE_DESCRIPTORS = 64  # the store, the log, the listening sockets and what Python opens
 
 
@@ -51,9 +53,10 @@ def run(args: argparse.Namespace) -> int:
     source = Source.from_arguments(args)
     config = source.load()
     _start_log(config)
+    daemon = _Daemon(config, source)
     sockets = listeners.inherited(os.environ) or _bind(config, source)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_Daemon(config, source).serve(sockets))
+        runner.run(daemon.serve(sockets))
     return 0
 
 
@@ -94,7 +97,10 @@ def _bind(config: Config, source: Source) -> list[socket.socket]:
 
 
 class _Daemon:
-    """Everything that lives as long as the process does."""
+    """Everything that lives as long as the process does.
+
+    Raises ConfigError where *config* names what cannot be used.
+    """
 
     def __init__(self, config: Config, source: Source) -> None:
         self._config = config
@@ -107,7 +113,8 @@ class _Daemon:
             clock=time.time,
             max_domains=config.limits.cached_domains,
         )
-        self._fetcher: HttpsFetcher | None = None
+        self._fetcher = build_fetcher(config)
+        self._resolver = build_resolver(config)
         self._dnssec = "DNSSEC not tested yet"
         self._answers: Answers
 
@@ -123,14 +130,16 @@ class _Daemon:
         except* _Leave:
             pass
         finally:
-            if self._fetcher is not None:
-                await self._fetcher.close()
+            await self._fetcher.close()
             await self._store.close()
         log.info("stopped")
 
     async def _serve(self, sockets: Sequence[socket.socket], group: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
-        self._adopt(self._config, group)
+        ticks = loop.time
+        cache = AnswerCache(limit=self._config.limits.cached_domains)
+        plan = self._plan(self._config, group)
+        self._answers = Answers(plan=plan, cache=cache, clock=time.time, ticks=ticks)
         control = Control(store=self._store, answers=self._answers, own_uid=os.getuid())
         server = Server(
             answers=self._answers,
@@ -139,8 +148,10 @@ class _Daemon:
             limit=self._connection_limit(),
             peer_uid=listeners.peer_uid,
         )
-        upkeep = Upkeep(answers=self._answers, store=self._store, clock=time.time, ticks=loop.time)
-        accepting = await listeners.accept(sockets, server.connection)
+        upkeep = Upkeep(answers=self._answers, store=self._store, clock=time.time, ticks=ticks)
+        accepting = [
+            group.create_task(listeners.accept(listener, server.connection)) for listener in sockets
+        ]
         group.create_task(self._test_dnssec())
         group.create_task(self._keep_time(upkeep, group))
         group.create_task(self._keep_policies(upkeep))
@@ -151,8 +162,8 @@ class _Daemon:
         log.info("ready on %s", ", ".join(_name(listener) for listener in sockets))
         await self._stop.wait()
         self._notifier.stopping()
-        for accepted in accepting:
-            accepted.close()
+        for task in accepting:
+            task.cancel()
         await server.close(PATIENCE)
         raise _Leave
 
@@ -164,21 +175,21 @@ class _Daemon:
             log.warning("limits.connections is %d for lack of file descriptors", max(room, 1))
         return max(1, min(limits.connections, room))
 
+    def _plan(self, config: Config, group: asyncio.TaskGroup) -> Plan:
+        return build_plan(
+            config,
+            resolver=self._resolver,
+            fetcher=self._fetcher,
+            store=self._store,
+            group=group,
+        )
+
     def _adopt(self, config: Config, group: asyncio.TaskGroup) -> None:
         """Answer by *config* from now on; raises ConfigError and changes nothing if it is bad."""
-        fetcher = build_fetcher(config)
-        resolver = build_resolver(config)
-        plan = build_plan(
-            config, resolver=resolver, fetcher=fetcher, store=self._store, group=group
-        )
-        if self._fetcher is None:
-            cache = AnswerCache(limit=config.limits.cached_domains)
-            ticks = asyncio.get_running_loop().time
-            self._answers = Answers(plan=plan, cache=cache, clock=time.time, ticks=ticks)
-        else:
-            group.create_task(self._fetcher.close())
-            self._answers.reload(plan)
+        fetcher, resolver = build_fetcher(config), build_resolver(config)
+        group.create_task(_retire(self._answers.plan.lookups, self._fetcher))
         self._fetcher, self._resolver, self._config = fetcher, resolver, config
+        self._answers.reload(self._plan(config, group))
 
     async def _test_dnssec(self) -> None:
         result = await self._resolver.validates()
@@ -232,6 +243,13 @@ class _Daemon:
         logging.getLogger().setLevel(config.logging.level.upper())
         group.create_task(self._test_dnssec())
         log.info("configuration read again")
+
+
+async def _retire(lookups: Lookups, fetcher: HttpsFetcher) -> None:
+    """Close *fetcher* once the last of *lookups*, begun before a reload, is over."""
+    while lookups.under_way():  # noqa: ASYNC110 - rare, and nobody waits for it
+        await asyncio.sleep(RETIRE_SECONDS)
+    await fetcher.close()
 
 
 def _name(listener: socket.socket) -> str:
