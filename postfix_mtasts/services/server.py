@@ -10,7 +10,11 @@ A cached answer is one look-up in a dictionary with the bytes as they came, in
 
 Limits (security): `socketmap.MAX_REQUEST_BYTES` per request; *limit*
 connections, beyond which the one that was idle longest is closed, so that new
-clients are always served; a client that does not read its replies is not read.
+clients are always served; a client that does not read its replies is not read,
+nor is it answered what it asked ahead.
+
+BUGS: what one read of the event loop brings, up to 256 KiB, is held while its
+first request is being looked up.
 """
 
 import asyncio
@@ -26,6 +30,9 @@ from postfix_mtasts.services.answers import Answers
 from postfix_mtasts.services.control import Control
 
 log = logging.getLogger(__name__)
+
+AT_ONCE = 100
+"""Requests of one connection that are answered before it is others' turn."""
 
 
 class Server:
@@ -47,39 +54,57 @@ class Server:
         self.control = control
         self.group = group
         self.peer_uid = peer_uid
-        self.connections: OrderedDict[Connection, None] = OrderedDict()  # longest idle first
+        self.idle: OrderedDict[Connection, None] = OrderedDict()  # the longest idle first
+        self.busy: OrderedDict[Connection, None] = OrderedDict()  # the longest busy first
         self._limit = limit
+        self._closing = False
         self._none_left = asyncio.Event()
         self._none_left.set()
 
     def connection(self) -> "Connection":
-        """Return a new connection: the factory of asyncio's servers."""
+        """Return a new connection: the factory of asyncio's protocols."""
         return Connection(self)
 
     def opened(self, connection: "Connection") -> None:
         """Count *connection* in, and another one out where there are too many."""
+        if len(self.idle) + len(self.busy) >= self._limit:
+            surplus = next(iter(self.idle or self.busy))
+            surplus.abort()
+            self.closed(surplus)
         self._none_left.clear()
-        if len(self.connections) >= self._limit:
-            idle = (other for other in self.connections if not other.busy)
-            next(idle, next(iter(self.connections))).close()
-        self.connections[connection] = None
+        self.idle[connection] = None
+        if self._closing:
+            connection.finish()
+
+    def began(self, connection: "Connection") -> None:
+        """Note that *connection* waits for a look-up."""
+        del self.idle[connection]
+        self.busy[connection] = None
+
+    def ended(self, connection: "Connection") -> None:
+        """Note that *connection* waits for its client again."""
+        del self.busy[connection]
+        self.idle[connection] = None
 
     def closed(self, connection: "Connection") -> None:
         """Count *connection* out."""
-        self.connections.pop(connection, None)
-        if not self.connections:
+        self.idle.pop(connection, None)
+        self.busy.pop(connection, None)
+        if not self.idle and not self.busy:
             self._none_left.set()
 
     async def close(self, patience: float) -> None:
         """Finish what is being answered, within *patience* seconds, and close all."""
-        for connection in list(self.connections):
+        self._closing = True
+        for connection in (*self.idle, *self.busy):
             connection.finish()
         try:
             async with asyncio.timeout(patience):
                 await self._none_left.wait()
         except TimeoutError:
-            log.warning("stopping with %d requests unanswered", len(self.connections))
-            for connection in list(self.connections):
+            left = (*self.idle, *self.busy)
+            log.warning("stopping with %d clients still to be answered", len(left))
+            for connection in left:
                 connection.abort()
 
 
@@ -87,12 +112,13 @@ class Connection(asyncio.Protocol):
     """One client."""
 
     def __init__(self, server: Server) -> None:
-        self.busy = False  # a request is being looked up
         self._server = server
         self._cached = server.answers.cache.answers.get
-        self._used = server.connections.move_to_end
+        self._used = server.idle.move_to_end
         self._decoder = Decoder(MAX_REQUEST_BYTES)
         self._direct = True  # what comes next begins a request
+        self._busy = False  # a request is being looked up
+        self._clogged = False  # the client does not read
         self._finishing = False
         self._transport: asyncio.Transport
 
@@ -118,32 +144,30 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Stop reading from a client that does not read."""
+        self._clogged = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Go on once the client has read."""
-        if not self.busy:
-            self._transport.resume_reading()
+        self._clogged = False
+        self._proceed()
 
     def finish(self) -> None:
         """Close as soon as nothing is being answered."""
         self._finishing = True
-        if not self.busy:
+        if not self._busy:
             self._transport.close()
-
-    def close(self) -> None:
-        """Close; what was written is still sent."""
-        self._server.closed(self)
-        self._transport.close()
 
     def abort(self) -> None:
         """Close at once."""
         self._transport.abort()
 
     def _proceed(self) -> None:
-        """Answer the requests that are complete, up to one that must be looked up."""
+        """Answer the requests that are complete, up to one that must be looked up; read on."""
         self._direct = False
-        while not self.busy and not self._transport.is_closing():
+        for _ in range(AT_ONCE):
+            if self._busy or self._clogged or self._transport.is_closing():
+                return
             try:
                 payload = self._decoder.next()
             except ParseError as error:
@@ -152,21 +176,22 @@ class Connection(asyncio.Protocol):
                 return
             if payload is None:
                 self._direct = not self._decoder.pending
+                self._transport.resume_reading()
                 return
             self._answer(payload)
+        self._transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self._proceed)
 
     def _answer(self, payload: bytes) -> None:
-        if self in self._server.connections:
-            self._used(self)
+        self._used(self)
         cached = self._cached(build_netstring(payload))
         if cached is not None:
             cached.hits += 1
             self._transport.write(cached.reply)
             return
         if self._server.control.is_for(payload):
-            self._later(
-                self._server.control.answer(payload, self._server.peer_uid(self._transport))
-            )
+            uid = self._server.peer_uid(self._transport)
+            self._later(self._server.control.answer(payload, uid))
             return
         reply = self._server.answers.immediate(payload)
         if reply is None:
@@ -175,7 +200,8 @@ class Connection(asyncio.Protocol):
             self._write(reply)
 
     def _later(self, answering: Coroutine[Any, Any, bytes]) -> None:
-        self.busy = True
+        self._busy = True
+        self._server.began(self)
         self._transport.pause_reading()
         self._server.group.create_task(self._finish_later(answering))
 
@@ -186,16 +212,15 @@ class Connection(asyncio.Protocol):
             log.exception("request: internal error")
             text = "internal error, see the log of postfix-mtasts"
             reply = build_reply(Reply(status=Status.TEMP, text=text))
-        self.busy = False
         if self._transport.is_closing():
             return
+        self._busy = False
+        self._server.ended(self)
         self._write(reply)
         if self._finishing:
             self._transport.close()
             return
         self._proceed()
-        if not self.busy and not self._transport.is_closing():
-            self._transport.resume_reading()
 
     def _write(self, reply: bytes) -> None:
         self._transport.write(build_netstring(reply))
