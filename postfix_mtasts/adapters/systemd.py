@@ -26,13 +26,15 @@ class Notifier:
         self._status = ""
         self._notifier = None
         if "NOTIFY_SOCKET" in environment:
-            self._notifier = sdnotify.SystemdNotifier()
-            self._notifier.socket.settimeout(0)
+            notifier = sdnotify.SystemdNotifier()
+            if notifier.socket is not None:  # somebody is there
+                notifier.socket.settimeout(0)
+                self._notifier = notifier
 
     def ready(self, status: str) -> None:
         """Say that the service is up, or up again after a reload."""
         self._status = status
-        self._say(f"READY=1\nSTATUS={status}")
+        self._say(f"READY=1\nSTATUS={_one_line(status)}")
 
     def reloading(self) -> None:
         """Say that the configuration is being read anew."""
@@ -43,7 +45,7 @@ class Notifier:
         """Give the line that `systemctl status` shows."""
         if status != self._status:
             self._status = status
-            self._say(f"STATUS={status}")
+            self._say(f"STATUS={_one_line(status)}")
 
     def alive(self) -> None:
         """Keep the watchdog quiet."""
@@ -56,6 +58,11 @@ class Notifier:
     def _say(self, state: str) -> None:
         if self._notifier is not None:
             self._notifier.notify(state)
+
+
+def _one_line(status: str) -> str:
+    """Return *status* without line ends, behind which systemd sees another variable."""
+    return " ".join(status.split())
 
 
 class JournalFormatter(logging.Formatter):
