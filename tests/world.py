@@ -7,11 +7,12 @@ policies, decisions, answers, upkeep, and the SQLite store.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from postfix_mtasts.adapters.store_sqlite import SqliteStore
 from postfix_mtasts.core import mta_sts, tlsa
@@ -25,8 +26,12 @@ from postfix_mtasts.services.lookups import Lookups
 from postfix_mtasts.services.policies import Policies
 from postfix_mtasts.services.upkeep import Upkeep
 
+P = ParamSpec("P")
+
 START = 1_800_000_000.0
 TTL = 300
+PATIENCE = 30.0
+"""Seconds of real time after which a test that hangs is given up."""
 NXDOMAIN = Absent(secure=False, ttl=TTL, nxdomain=True)
 
 
@@ -39,7 +44,9 @@ class World:
     https: dict[str, mta_sts.Response | FetchFailed] = field(default_factory=dict)
     asked: Counter[tuple[str, str]] = field(default_factory=Counter)
     fetched: Counter[str] = field(default_factory=Counter)
-    gate: asyncio.Event | None = None  # while there is one that is not set, nobody answers
+    dns_down: bool = False
+    stuck: set[tuple[str, str]] = field(default_factory=set)  # what hangs, see `sticks`
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
 
     def clock(self) -> float:
         """Return the seconds since the epoch."""
@@ -47,9 +54,9 @@ class World:
 
     async def _ask(self, name: str, kind: str) -> Lookup[Any]:
         self.asked[name, kind] += 1
-        if self.gate is not None:
-            await self.gate.wait()
-        await asyncio.sleep(0)
+        await self._hang(name, kind)
+        if self.dns_down:
+            return Unavailable(why=f"{kind} {name}: no answer")
         return self.dns.get((name, kind), NXDOMAIN)
 
     async def mx(self, name: str) -> Lookup[Mx]:
@@ -80,10 +87,13 @@ class World:
         """Answer as `PolicyFetcher.fetch` does."""
         assert addresses, "a fetch without an address"
         self.fetched[host] += 1
-        if self.gate is not None:
-            await self.gate.wait()
-        await asyncio.sleep(0)
+        await self._hang(host, "HTTPS")
         return self.https.get(host, refused(host))
+
+    async def _hang(self, name: str, kind: str) -> None:
+        if (name, kind) in self.stuck:
+            await self._released.wait()
+        await asyncio.sleep(0)
 
     # --- making the world ---------------------------------------------------------------
 
@@ -100,6 +110,25 @@ class World:
     def fails(self, name: str, kind: str, why: str = "SERVFAIL from 127.0.0.1") -> None:
         """Let DNS not answer for *name*."""
         self.dns[name, kind] = Unavailable(why=f"{kind} {name}: {why}")
+
+    def sticks(self, name: str, kind: str) -> None:
+        """Let questions for *name* hang, of *kind* "HTTPS" a policy host, until `lets_go`."""
+        self.stuck.add((name, kind))
+
+    def lets_go(self) -> None:
+        """Let all that hangs be answered."""
+        self.stuck.clear()
+        self._released.set()
+        self._released = asyncio.Event()
+
+    def aliased(self, name: str, target: str, *, secure: bool = True) -> None:
+        """Let *name* be an alias of *target* for all that *target* has now."""
+        self.has(name, "CNAME", target, secure=secure)
+        for (owner, kind), found in list(self.dns.items()):
+            if owner == target:
+                if not isinstance(found, Unavailable):
+                    found = replace(found, secure=found.secure and secure)  # noqa: PLW2901 - as a resolver does
+                self.dns[name, kind] = found
 
     def receives_mail(self, domain: str, *hosts: str, secure: bool = False, ttl: int = TTL) -> None:
         """Let mail for *domain* go to *hosts*, best preference first."""
@@ -144,10 +173,12 @@ class Daemon:
     """The daemon's services in a `World`, without sockets."""
 
     world: World
-    answers: Answers
-    upkeep: Upkeep
     store: Store
     group: asyncio.TaskGroup
+    chance: Callable[[], float]
+    refresh: float
+    answers: Answers = field(init=False)
+    upkeep: Upkeep = field(init=False)
 
     async def ask(self, key: str, map_name: str = "policy") -> str:
         """Return the reply to a request, from the cache where there is one."""
@@ -160,7 +191,7 @@ class Daemon:
         return (reply or await self.answers.eventual(payload)).decode()
 
     async def pass_time(self, seconds: float) -> None:
-        """Let time pass, and what it brings happen."""
+        """Let time pass, and what it brings happen; nothing may be stuck meanwhile."""
         self.world.now += seconds
         self.upkeep.tick(self.group)
         await self.upkeep.refresh_due()
@@ -168,9 +199,31 @@ class Daemon:
 
     async def idle(self) -> None:
         """Let everything come to an end that is under way."""
-        flights = self.answers.plan.lookups.under_way
-        while flights():
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Let what is under way go on until *condition* holds; `story` sees to the end of it."""
+        while not condition():  # noqa: ASYNC110 - what it waits for knows of no event
             await asyncio.sleep(0)
+
+    def plan(self, settings: Settings) -> Plan:
+        """Return what answers by *settings*, as a start or a reload makes it."""
+        policies = Policies(
+            resolver=self.world, fetcher=self.world, clock=self.world.clock, group=self.group
+        )
+        lookups = Lookups(
+            resolver=self.world,
+            policies=policies,
+            store=self.store,
+            clock=self.world.clock,
+            chance=self.chance,
+            group=self.group,
+            refresh_interval=self.refresh,
+            dane=settings.dane,
+            concurrent=100,
+        )
+        return Plan(settings=settings, lookups=lookups, resolver=self.world)
 
 
 @asynccontextmanager
@@ -180,32 +233,43 @@ async def daemon(
     settings: Settings | None = None,
     path: Path | None = None,
     refresh: float = 86400,
+    chance: Callable[[], float] = lambda: 0.5,
     ticks: Callable[[], float] | None = None,
+    limit: int = 1000,
 ) -> AsyncIterator[Daemon]:
-    """Run the daemon's services in *world*, the store at *path* or in memory."""
-    settings = settings or Settings()
+    """Run the daemon's services in *world*, the store at *path* or in memory.
+
+    *limit*: answers kept in memory.
+    """
     store = SqliteStore(path, clock=world.clock)
+    steady = ticks or world.clock
     try:
         async with asyncio.TaskGroup() as group:
-            policies = Policies(resolver=world, fetcher=world, clock=world.clock, group=group)
-            lookups = Lookups(
-                resolver=world,
-                policies=policies,
-                store=store,
+            running = Daemon(world=world, store=store, group=group, chance=chance, refresh=refresh)
+            running.answers = Answers(
+                plan=running.plan(settings or Settings()),
+                cache=AnswerCache(limit=limit),
                 clock=world.clock,
-                chance=lambda: 0.5,
-                group=group,
-                refresh_interval=refresh,
-                dane=settings.dane,
-                concurrent=100,
+                ticks=steady,
             )
-            plan = Plan(settings=settings, lookups=lookups, resolver=world)
-            cache = AnswerCache(limit=1000)
-            steady = ticks or world.clock
-            answers = Answers(plan=plan, cache=cache, clock=world.clock, ticks=steady)
-            upkeep = Upkeep(answers=answers, store=store, clock=world.clock, ticks=steady)
-            running = Daemon(world=world, answers=answers, upkeep=upkeep, store=store, group=group)
+            running.upkeep = Upkeep(
+                answers=running.answers, store=store, clock=world.clock, ticks=steady
+            )
             yield running
             await running.idle()
     finally:
         await store.close()
+
+
+def story(told: Callable[P, Coroutine[None, None, None]]) -> Callable[P, None]:
+    """Make a test of a coroutine; one that hangs fails."""
+
+    async def within_patience(telling: Coroutine[None, None, None]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await telling
+
+    @wraps(told)
+    def test(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(within_patience(told(*args, **kwargs)))
+
+    return test
