@@ -52,7 +52,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     if report.failed and _folder in item.config.stash:
         for log in sorted(item.config.stash[_folder].rglob("*.log")):
             lines = log.read_text(errors="replace").splitlines()
-            report.sections.append((f"end of {log.name}", "\n".join(lines[-TAIL:])))
+            if lines:
+                report.sections.append((f"end of {log.name}", "\n".join(lines[-TAIL:])))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.e2e.deadline import wait_until
 from tests.e2e.namespace import Namespace
 
 CHECKOUT = Path(__file__).parents[2]
@@ -39,31 +40,36 @@ class Daemon:
         self._namespace = namespace
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        self.log = folder / "daemon.log"
+        self._log = folder / "daemon.log"
         (folder / "config.yaml").write_text(_CONFIG.format(folder=folder, authority=authority))
 
     def start(self) -> None:
         """Start and return once the daemon says READY=1 (sd_notify(3)).
 
-        Raises `RuntimeError` with the daemon's log where it does not.
+        Raises `RuntimeError` where it ends instead, `TimeoutError` where it says
+        nothing.
         """
         path = self._folder / "notify.sock"
         path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
             notifications.bind(os.fspath(path))
-            notifications.settimeout(START_DEADLINE)
+            notifications.settimeout(0)
             config = os.fspath(self._folder / "config.yaml")
             self._process = self._namespace.start(
                 [sys.executable, "-m", "postfix_mtasts", "serve", "--config", config],
-                log=self.log,
+                log=self._log,
                 cwd=CHECKOUT,
                 extra_env={"NOTIFY_SOCKET": os.fspath(path)},
             )
-            try:
-                while b"READY=1" not in notifications.recv(4096):
-                    pass
-            except TimeoutError:
-                raise RuntimeError(f"no READY=1 from the daemon:\n{self.log.read_text()}") from None
+            wait_until(lambda: self._said_ready(notifications), "READY=1", START_DEADLINE)
+
+    def _said_ready(self, notifications: socket.socket) -> bool:
+        if not self.running:
+            raise RuntimeError("the daemon ended while starting, see its log")
+        try:
+            return b"READY=1" in notifications.recv(4096)
+        except BlockingIOError:
+            return False
 
     @property
     def running(self) -> bool:
