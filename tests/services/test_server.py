@@ -20,6 +20,7 @@ from postfix_mtasts.core.endpoints import Listen
 from postfix_mtasts.core.facts import Lookup, Mx
 from postfix_mtasts.core.netstring import Decoder, build_netstring
 from postfix_mtasts.core.socketmap import MAX_REPLY_BYTES, MAX_REQUEST_BYTES
+from postfix_mtasts.services import server
 from postfix_mtasts.services.control import Control
 from postfix_mtasts.services.server import AT_ONCE, Connection, Server
 from tests.adapters import dns_server
@@ -142,7 +143,7 @@ async def serving(
     world = world or SlowWorld()
     async with daemon(world) as running:
         control = Control(store=running.store, answers=running.answers, own_uid=os.getuid())
-        server = Server(
+        running_server = Server(
             answers=running.answers,
             control=control,
             group=running.group,
@@ -154,7 +155,7 @@ async def serving(
             listeners.bind(Listen(kind="unix", path=path)),
             listeners.bind(Listen(kind="inet", host="127.0.0.1", port=0)),
         ]
-        site = Site(world=world, server=server, address=sockets[1].getsockname(), path=path)
+        site = Site(world=world, server=running_server, address=sockets[1].getsockname(), path=path)
         accepting = [
             running.group.create_task(listeners.accept(listener, lambda: Watched(site)))
             for listener in sockets
@@ -169,7 +170,7 @@ async def serving(
             for client in site.clients:
                 client.writer.close()
             site.leaving.close()
-            await server.close(PATIENCE)
+            await running_server.close(PATIENCE)
 
 
 @dataclass
@@ -201,8 +202,16 @@ class Client:
             return True
 
 
+BIG = b"policy big.example"
+BIG_REPLY = b"OK ".ljust(MAX_REPLY_BYTES, b"x")
 NOTHING = b"NOTFOUND "
 UNKNOWN = b"PERM unknown map nosuch"
+
+
+def remember_big_reply(site: Site) -> None:
+    request, reply = build_netstring(BIG), build_netstring(BIG_REPLY)
+    cache = site.server.answers.cache
+    cache.put(request, reply, lifetime=1000, protects=False, now=site.world.now)
 
 
 # --- requests and their replies -------------------------------------------------------------
@@ -385,19 +394,27 @@ def test_the_look_up_of_a_client_that_left_still_ends_and_is_remembered(
 # --- how many, and who has to go ------------------------------------------------------------
 
 
+@pytest.mark.parametrize("how", ["from memory", "at once", "by a look-up"])
 def test_beyond_the_limit_the_connection_that_was_idle_longest_goes(
-    loop: LoopFactory, tmp_path: Path
+    loop: LoopFactory, tmp_path: Path, how: str
 ) -> None:
+    request, reply = {
+        "from memory": (b"policy big.example", BIG_REPLY),
+        "at once": (b"nosuch x", UNKNOWN),
+        "by a look-up": (b"control purge a.example", b"PERM control: only for root"),
+    }[how]
+
     async def scenario() -> None:
         async with serving(tmp_path, limit=3) as site:
+            remember_big_reply(site)
             first, second, third = [await site.client() for _ in range(3)]
-            for client in (first, second, third, first):  # a look-up, then from memory
-                assert await client.ask(b"policy a.example") == NOTHING
+            for client in (first, second, third, first):
+                assert (await client.ask(request)).startswith(reply)
             newcomer = await site.client()
-            assert await newcomer.ask(b"policy a.example") == NOTHING
+            assert (await newcomer.ask(request)).startswith(reply)
             assert await second.is_closed()
             for client in (first, third, newcomer):
-                assert await client.ask(b"policy a.example") == NOTHING
+                assert (await client.ask(request)).startswith(reply)
             assert site.held == 3
 
     run(scenario(), loop)
@@ -471,20 +488,16 @@ def test_a_wave_of_connections_never_holds_more_than_the_limit(
 
 # --- a client that does not read ------------------------------------------------------------
 
-BIG_REPLIES = 600  # of `MAX_REPLY_BYTES` or near: more than any socket holds
+BIG_REPLIES = 600  # more than any socket holds
 
 
 async def flooding(site: Site) -> tuple[Watched, socket.socket]:
     """Let a client ask for `BIG_REPLIES` big replies at once, and read none."""
-    request = b"policy big.example"
-    whole = build_netstring(b"OK ".ljust(MAX_REPLY_BYTES, b"x"))
-    site.server.answers.cache.put(
-        build_netstring(request), whole, lifetime=1000, protects=False, now=site.world.now
-    )
+    remember_big_reply(site)
     before = len(site.connections)
     deaf = site.leaving.enter_context(socket.create_connection(site.address))
     deaf.settimeout(0)
-    deaf.send(build_netstring(request) * BIG_REPLIES)
+    deaf.send(build_netstring(BIG) * BIG_REPLIES)
     await until(lambda: len(site.connections) > before)
     connection = site.connections[before]
     await connection.clogged.wait()
@@ -731,5 +744,45 @@ def test_an_answer_in_memory_is_counted_by_either_way_to_it(tmp_path: Path) -> N
         async with serving(tmp_path) as site:
             await pieces_come(site, request, request, request[:5], request[5:], request * 2)
             assert site.server.answers.cache.answers[request].hits == 4
+
+    run(scenario())
+
+
+def test_bytes_that_come_although_nothing_is_read_wait_their_turn(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as site:
+            remember_big_reply(site)
+            release = site.world.is_stuck("slow.example")
+            wire, connection = Wire(), site.server.connection()
+            connection.connection_made(wire)
+            connection.data_received(build_netstring(b"policy slow.example"))
+            connection.data_received(build_netstring(BIG))
+            assert not wire.sent
+            release.set()
+            await until(lambda: wire.reading)
+            assert wire.replies == [NOTHING, BIG_REPLY]
+            connection.connection_lost(None)
+
+    run(scenario())
+
+
+def test_behind_a_request_that_took_longer_an_answer_in_memory_takes_no_parsing_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parsed(_: bytes) -> bytes:
+        pytest.fail("not by the short way")
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as site:
+            remember_big_reply(site)
+            wire, connection = Wire(), site.server.connection()
+            connection.connection_made(wire)
+            connection.data_received(build_netstring(b"policy a.example") + b"8:")
+            await until(lambda: wire.reading)
+            connection.data_received(b"nosuch x,")
+            monkeypatch.setattr(server, "build_netstring", parsed)
+            connection.data_received(build_netstring(BIG))
+            assert wire.replies == [NOTHING, UNKNOWN, BIG_REPLY]
+            connection.connection_lost(None)
 
     run(scenario())
