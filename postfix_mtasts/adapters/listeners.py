@@ -67,9 +67,17 @@ def inherited(environment: Mapping[str, str]) -> list[socket.socket]:
 
 def _adopt(fd: int) -> socket.socket:
     adopted = socket.socket(fileno=fd)
-    adopted.settimeout(0)
     os.set_inheritable(fd, False)  # noqa: FBT003 - os has no other way to say it
-    return adopted
+    return _prepared(adopted)
+
+
+def _prepared(listener: socket.socket) -> socket.socket:
+    """Return *listener* as the event loop wants it."""
+    listener.settimeout(0)
+    if listener.family != socket.AF_UNIX:
+        # Inherited by what is accepted; asyncio sets it on sockets of its own making alone.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _bind_unix(path: str) -> socket.socket:
@@ -83,8 +91,7 @@ def _bind_unix(path: str) -> socket.socket:
     except OSError:
         listener.close()
         raise
-    listener.settimeout(0)
-    return listener
+    return _prepared(listener)
 
 
 def _remove_stale(path: str) -> None:
@@ -122,8 +129,7 @@ def _bind_inet(host: str, port: int) -> socket.socket:
         family=socket.AF_INET6 if ":" in host else socket.AF_INET,
         backlog=BACKLOG,
     )
-    listener.settimeout(0)
-    return listener
+    return _prepared(listener)
 
 
 async def accept(listener: socket.socket, factory: Callable[[], asyncio.Protocol]) -> NoReturn:
@@ -133,9 +139,6 @@ async def accept(listener: socket.socket, factory: Callable[[], asyncio.Protocol
     """
     loop = asyncio.get_running_loop()
     with listener:
-        if listener.family != socket.AF_UNIX:
-            # What is accepted inherits it; asyncio does not set it on what it did not make.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while True:
             try:
                 connection, _ = await loop.sock_accept(listener)
