@@ -21,12 +21,12 @@ each other.  ``*`` stands for every module of a folder.
     floor 6   core.verdict_reply
     floor 5   core.decision
     floor 4   core.freshness  core.facts_record  core.override_config
-    floor 4   core.report_mail  core.tally
+    floor 4   core.report_mail  core.applied
     floor 3   core.facts  core.overrides
-    floor 3   core.tlsrpt_datagram  core.tlsrpt_report  core.schedule
+    floor 3   core.tlsrpt_datagram  core.tlsrpt_report  core.schedule  core.tally
     floor 2   core.socketmap  core.mta_sts  core.tlsa  core.postfix_policy  core.tlsrpt_record
     floor 2   core.config_grammar  core.endpoints
-    floor 2   core.outcome
+    floor 2   core.finding
     floor 1   core.names  core.netstring  core.taglist  core.tls_event  core.der
     floor 1   core.config_nodes  core.durations
     floor 1   core.utc

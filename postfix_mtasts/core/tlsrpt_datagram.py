@@ -31,14 +31,14 @@ from typing import Any, Literal, TypeAlias
 
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.names import parse_domain
-from postfix_mtasts.core.outcome import (
+from postfix_mtasts.core.finding import (
     MAX_FAILURES,
     AppliedPolicy,
     Failure,
-    Outcome,
+    Finding,
     PolicyType,
     build_failure,
-    build_outcome,
+    build_finding,
     build_policy,
 )
 from postfix_mtasts.core.tls_event import ResultType
@@ -81,11 +81,11 @@ class DatagramError(ParseError):
 class Datagram:
     """What is told of one session; only `parse_datagram` makes one.
 
-    *outcomes*: at least one, each with *domain*, A-labels, as its domain.
+    *findings*: at least one, each with *domain*, A-labels, as its domain.
     """
 
     domain: str
-    outcomes: tuple[Outcome, ...]
+    findings: tuple[Finding, ...]
 
 
 def parse_datagram(data: bytes) -> Datagram:
@@ -100,8 +100,8 @@ def parse_datagram(data: bytes) -> Datagram:
     policies = value.get("policies")
     if not isinstance(policies, list) or not policies:
         raise DatagramError("policy", "datagram without policies")
-    outcomes = tuple(_outcome(domain, policy) for policy in policies[:MAX_POLICIES])
-    return Datagram(domain=domain, outcomes=outcomes)
+    findings = tuple(_finding(domain, policy) for policy in policies[:MAX_POLICIES])
+    return Datagram(domain=domain, findings=findings)
 
 
 def _load(data: bytes) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _name(value: object) -> str:
         raise DatagramError("domain", f"datagram with a domain that is none: {error}") from None
 
 
-def _outcome(domain: str, value: object) -> Outcome:
+def _finding(domain: str, value: object) -> Finding:
     if not isinstance(value, dict):
         raise DatagramError("policy", "datagram with a policy that is no JSON object")
     failed = value.get("f")
@@ -131,7 +131,7 @@ def _outcome(domain: str, value: object) -> Outcome:
         raise DatagramError("policy", "datagram with a policy whose result is not 0 or 1")
     details = _list(value.get("failure-details"), "failure")
     failures = [_failure(detail) for detail in details[:MAX_FAILURES]]
-    return build_outcome(domain, _policy(domain, value), failures, failed=failed == 1)
+    return build_finding(domain, _policy(domain, value), failures, failed=failed == 1)
 
 
 def _policy(domain: str, value: dict[str, Any]) -> AppliedPolicy:

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from postfix_mtasts.core.errors import ParseError
-from postfix_mtasts.core.outcome import (
+from postfix_mtasts.core.finding import (
     MAX_FAILURES,
     AppliedPolicy,
     Failure,
-    Outcome,
+    Finding,
     PolicyType,
 )
 from postfix_mtasts.core.tls_event import ResultType
@@ -54,16 +54,16 @@ def failing(**members: object) -> bytes:
     return datagram({"policy-type": 9, "failure-details": [members], "t": 1, "f": 1})
 
 
-def only(data: bytes) -> Outcome:
-    (outcome,) = parse_datagram(data).outcomes
-    return outcome
+def only(data: bytes) -> Finding:
+    (finding,) = parse_datagram(data).findings
+    return finding
 
 
 def test_a_failure_under_mta_sts_is_read_whole() -> None:
     assert parse_datagram(STS_FAILED) == Datagram(
         domain="sts-self.test",
-        outcomes=(
-            Outcome(
+        findings=(
+            Finding(
                 domain="sts-self.test",
                 policy=AppliedPolicy(
                     type=PolicyType.STS,
@@ -91,16 +91,16 @@ def test_a_failure_under_mta_sts_is_read_whole() -> None:
 
 
 def test_the_policy_domain_of_dane_is_the_host() -> None:
-    outcome = only(DANE_OK)
-    assert outcome.domain == "dane-ok.test"
-    assert outcome.policy.type is PolicyType.TLSA
-    assert outcome.policy.domain == "mx.dane-ok.test"
-    assert not outcome.failed
+    finding = only(DANE_OK)
+    assert finding.domain == "dane-ok.test"
+    assert finding.policy.type is PolicyType.TLSA
+    assert finding.policy.domain == "mx.dane-ok.test"
+    assert not finding.failed
 
 
 def test_before_3_10_5_a_missing_policy_domain_is_the_domain() -> None:
-    outcome = only(NO_POLICY_OLD)
-    assert outcome.policy == AppliedPolicy(type=PolicyType.NO_POLICY_FOUND, domain="nopol.test")
+    finding = only(NO_POLICY_OLD)
+    assert finding.policy == AppliedPolicy(type=PolicyType.NO_POLICY_FOUND, domain="nopol.test")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_session_may_recover_and_may_fail_without_saying_how() -> None:
     recovered = {"policy-type": 9, "failure-details": [{"c": 202}], "t": 1, "f": 0}
     assert not only(datagram(recovered)).failed
     assert only(datagram(recovered)).failures
-    assert only(datagram({"policy-type": 9, "f": 1})) == Outcome(
+    assert only(datagram({"policy-type": 9, "f": 1})) == Finding(
         domain="example.com",
         policy=AppliedPolicy(type=PolicyType.NO_POLICY_FOUND, domain="example.com"),
         failed=True,
@@ -144,8 +144,8 @@ def test_members_that_are_not_known_are_passed_over_and_null_is_absence() -> Non
 
 def test_names_in_any_case_become_a_labels() -> None:
     policy = {"policy-type": 1, "policy-domain": "MX.Example.COM.", "f": 0}
-    outcome = only(datagram(policy, d="München.Example."))
-    assert (outcome.domain, outcome.policy.domain) == ("xn--mnchen-3ya.example", "mx.example.com")
+    finding = only(datagram(policy, d="München.Example."))
+    assert (finding.domain, finding.policy.domain) == ("xn--mnchen-3ya.example", "mx.example.com")
 
 
 def test_octets_that_are_no_utf_8_are_forgiven() -> None:
@@ -154,17 +154,17 @@ def test_octets_that_are_no_utf_8_are_forgiven() -> None:
     assert (failure.helo, failure.reason) == ("mx?.example", "reason ?")
 
 
-def test_several_policies_are_several_outcomes() -> None:
+def test_several_policies_are_several_findings() -> None:
     data = datagram(policies=[NO_POLICY, {"policy-type": 2, "f": 1}])
-    assert [outcome.failed for outcome in parse_datagram(data).outcomes] == [False, True]
+    assert [finding.failed for finding in parse_datagram(data).findings] == [False, True]
 
 
 def test_what_is_kept_of_a_datagram_is_bounded() -> None:
     details = [{"c": 205, "f": str(n)} for n in range(100)]
     policy = {"policy-type": 9, "failure-details": details, "f": 1}
-    outcomes = parse_datagram(datagram(policies=[policy] * 100)).outcomes
-    assert len(outcomes) == MAX_POLICIES
-    assert len(outcomes[0].failures) == MAX_FAILURES
+    findings = parse_datagram(datagram(policies=[policy] * 100)).findings
+    assert len(findings) == MAX_POLICIES
+    assert len(findings[0].failures) == MAX_FAILURES
 
 
 def test_the_longest_datagram_is_read() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postfix_mtasts.core.names import parse_domain
-from postfix_mtasts.core.outcome import MAX_FAILURES, MAX_STRING, MAX_TEXT, Outcome
+from postfix_mtasts.core.finding import MAX_FAILURES, MAX_STRING, MAX_TEXT, Finding
 from postfix_mtasts.core.tlsrpt_datagram import (
     MAX_POLICIES,
     DatagramError,
@@ -66,10 +66,10 @@ GOOD = (
 )
 
 
-def texts(outcome: Outcome) -> list[str]:
-    """Return all that a stranger may have written into *outcome*."""
-    found = [*outcome.policy.strings, *outcome.policy.mx_hosts]
-    return found + [text for failure in outcome.failures for text in failure.columns[1:]]
+def texts(finding: Finding) -> list[str]:
+    """Return all that a stranger may have written into *finding*."""
+    found = [*finding.policy.strings, *finding.policy.mx_hosts]
+    return found + [text for failure in finding.failures for text in failure.columns[1:]]
 
 
 def check(data: bytes) -> None:
@@ -78,16 +78,16 @@ def check(data: bytes) -> None:
     except DatagramError as error:
         assert error.kind in get_args(Kind)  # noqa: PT017 - either way is right
         return
-    assert 0 < len(datagram.outcomes) <= MAX_POLICIES
-    for outcome in datagram.outcomes:
-        assert outcome.domain == datagram.domain == parse_domain(datagram.domain)
-        assert outcome.policy.domain == parse_domain(outcome.policy.domain)
-        assert len(set(outcome.failures)) == len(outcome.failures) <= MAX_FAILURES
-        for text in texts(outcome):
+    assert 0 < len(datagram.findings) <= MAX_POLICIES
+    for finding in datagram.findings:
+        assert finding.domain == datagram.domain == parse_domain(datagram.domain)
+        assert finding.policy.domain == parse_domain(finding.policy.domain)
+        assert len(set(finding.failures)) == len(finding.failures) <= MAX_FAILURES
+        for text in texts(finding):
             assert text.isprintable()
             assert len(text) <= MAX_STRING
             assert text.encode() is not None  # no lone surrogates
-        for failure in outcome.failures:
+        for failure in finding.failures:
             assert " " not in failure.mx_host + failure.information
             assert max(map(len, failure.columns)) <= MAX_TEXT
 

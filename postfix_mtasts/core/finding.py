@@ -1,9 +1,10 @@
-"""What one TLS session came to, in the terms of a report (RFC 8460 section 4).
+"""What one TLS session came to under one policy (RFC 8460 section 4).
 
 A session is one attempt to send mail over TLS to one MX host.  For each policy
-that applied to it there is an `Outcome`: the policy, whether the session met it,
-and what went wrong on the way.  Datagrams, the log and the daemon's own findings
-all become outcomes; equal ones are counted, and reports are made of the counts.
+that applied to it there is a `Finding`: the policy, whether the session met it,
+and what went wrong on the way.  Datagrams, the log and the policy daemon all
+come down to findings; equal ones are counted, and reports are made of the
+counts.
 
 Nearly every text in one was written by somebody else's server and may be meant
 to do harm.  The functions here are the only makers: names become A-labels,
@@ -88,18 +89,19 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """One session under one policy; only `build_outcome` makes one.
+class Finding:
+    """One session under one policy; only `build_finding` makes one.
 
     *domain*: the next-hop's, to which the report goes, A-labels.  *failed*: the
-    session did not meet the policy in the end, whether or not mail flowed.  Each
-    of *failures* stands once, in the order of their columns.  A session that
-    failed need not say how, and one that recovered may have failures.
+    session did not meet the policy in the end, whether or not mail flowed;
+    `None` where another finding already counts the session and only *failures*
+    are news.  Each of *failures* stands once, in the order of their columns.  A
+    session that failed need not say how, and one that recovered may have failures.
     """
 
     domain: str
     policy: AppliedPolicy
-    failed: bool
+    failed: bool | None
     failures: tuple[Failure, ...] = ()
 
 
@@ -149,9 +151,9 @@ def build_failure(
     )
 
 
-def build_outcome(
-    domain: str, policy: AppliedPolicy, failures: Iterable[Failure] = (), *, failed: bool
-) -> Outcome:
+def build_finding(
+    domain: str, policy: AppliedPolicy, failures: Iterable[Failure] = (), *, failed: bool | None
+) -> Finding:
     """Return what a session to *domain* came to under *policy*.
 
     Raises ParseError where *domain* is no host name.
@@ -159,7 +161,7 @@ def build_outcome(
     kept = tuple(dict.fromkeys(failures))[:MAX_FAILURES]
     if len(kept) > 1:
         kept = tuple(sorted(kept, key=lambda failure: failure.columns))
-    return Outcome(domain=parse_domain(domain), policy=policy, failed=failed, failures=kept)
+    return Finding(domain=parse_domain(domain), policy=policy, failed=failed, failures=kept)
 
 
 def clean(text: str, limit: int) -> str:

@@ -1,16 +1,16 @@
-"""Outcomes: what strangers wrote becomes what may stand in a report, or nothing."""
+"""Findings: what strangers wrote becomes what may stand in a report, or nothing."""
 
 import pytest
 
 from postfix_mtasts.core.errors import ParseError
-from postfix_mtasts.core.outcome import (
+from postfix_mtasts.core.finding import (
     MAX_FAILURES,
     MAX_STRING,
     MAX_STRINGS,
     MAX_TEXT,
     PolicyType,
     build_failure,
-    build_outcome,
+    build_finding,
     build_policy,
     clean,
 )
@@ -60,7 +60,7 @@ def test_a_domain_that_is_no_host_name_is_refused(domain: str) -> None:
     with pytest.raises(ParseError):
         build_policy(PolicyType.NO_POLICY_FOUND, domain)
     with pytest.raises(ParseError):
-        build_outcome(domain, NONE, failed=False)
+        build_finding(domain, NONE, failed=False)
 
 
 def test_a_policy_is_bounded() -> None:
@@ -144,15 +144,15 @@ def test_a_text_is_one_bounded_line_of_printable_characters() -> None:
 
 def test_each_failure_of_a_session_counts_once_and_their_order_does_not_matter() -> None:
     one, two = build_failure(EXPIRED, reason="b"), build_failure(EXPIRED, reason="a")
-    outcome = build_outcome("EXAMPLE.com", NONE, [one, two, one], failed=True)
-    assert outcome == build_outcome("example.com", NONE, [two, one], failed=True)
-    assert outcome.failures == (two, one)
-    assert outcome.domain == "example.com"
+    finding = build_finding("EXAMPLE.com", NONE, [one, two, one], failed=True)
+    assert finding == build_finding("example.com", NONE, [two, one], failed=True)
+    assert finding.failures == (two, one)
+    assert finding.domain == "example.com"
 
 
 def test_the_failures_of_a_session_are_bounded() -> None:
     many = [build_failure(EXPIRED, reason=str(n)) for n in range(100)]
-    assert len(build_outcome("example.com", NONE, many, failed=True).failures) == MAX_FAILURES
+    assert len(build_finding("example.com", NONE, many, failed=True).failures) == MAX_FAILURES
 
 
 def test_the_columns_of_a_failure_are_all_its_fields() -> None:
