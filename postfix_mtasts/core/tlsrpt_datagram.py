@@ -30,7 +30,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from postfix_mtasts.core.errors import ParseError
-from postfix_mtasts.core.names import parse_domain
 from postfix_mtasts.core.finding import (
     MAX_FAILURES,
     AppliedPolicy,
@@ -41,6 +40,7 @@ from postfix_mtasts.core.finding import (
     build_finding,
     build_policy,
 )
+from postfix_mtasts.core.names import parse_domain
 from postfix_mtasts.core.tls_event import ResultType
 
 MAX_DATAGRAM = 262144

@@ -28,8 +28,8 @@ from typing import Any
 from urllib.parse import quote
 
 from postfix_mtasts.core.errors import ParseError
-from postfix_mtasts.core.names import parse_domain
 from postfix_mtasts.core.finding import AppliedPolicy, Failure, Finding, PolicyType
+from postfix_mtasts.core.names import parse_domain
 from postfix_mtasts.core.tlsrpt_record import parse_addresses
 from postfix_mtasts.core.utc import DAY, build_date, build_rfc3339, day_start
 

@@ -6,8 +6,8 @@ from typing import Any, get_args
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postfix_mtasts.core.names import parse_domain
 from postfix_mtasts.core.finding import MAX_FAILURES, MAX_STRING, MAX_TEXT, Finding
+from postfix_mtasts.core.names import parse_domain
 from postfix_mtasts.core.tlsrpt_datagram import (
     MAX_POLICIES,
     DatagramError,
