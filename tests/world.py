@@ -132,7 +132,7 @@ class World:
 
     def receives_mail(self, domain: str, *hosts: str, secure: bool = False, ttl: int = TTL) -> None:
         """Let mail for *domain* go to *hosts*, best preference first."""
-        records = (Mx(preference=10 * (n + 1), host=host) for n, host in enumerate(hosts))
+        records = (Mx(preference=n + 1, host=host) for n, host in enumerate(hosts))
         self.has(domain, "MX", *records, secure=secure, ttl=ttl)
         for host in hosts:
             self.has(host, "A", "192.0.2.1", secure=secure, ttl=ttl)
