@@ -19,14 +19,15 @@ each other.  ``*`` stands for every module of a folder.
     ------    no I/O below this line
     floor 7   core.explanation
     floor 6   core.verdict_reply
-    floor 5   core.decision
+    floor 5   core.decision  core.sessions
     floor 4   core.freshness  core.facts_record  core.override_config
-    floor 4   core.report_mail  core.applied
+    floor 4   core.report_mail  core.applied  core.session_state
     floor 3   core.facts  core.overrides
     floor 3   core.tlsrpt_datagram  core.tlsrpt_report  core.schedule  core.tally
+    floor 3   core.attempt
     floor 2   core.socketmap  core.mta_sts  core.tlsa  core.postfix_policy  core.tlsrpt_record
     floor 2   core.config_grammar  core.endpoints
-    floor 2   core.finding
+    floor 2   core.finding  core.log_line  core.postfix_log
     floor 1   core.names  core.netstring  core.taglist  core.tls_event  core.der
     floor 1   core.config_nodes  core.durations
     floor 1   core.utc

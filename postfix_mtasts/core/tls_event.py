@@ -1,6 +1,25 @@
-"""How one attempt at TLS ended, in the words of RFC 8460 section 4.3."""
+"""One attempt at TLS as a value, in the words of RFC 8460 section 4.3.
 
+A `TlsEvent` is one session, however many lines, recipients or sources tell of
+it: a connection on which STARTTLS was negotiated or had to be, or an MX host
+that policy forbade to connect to.  It says what happened and not what it
+counts for: that depends on the policy of the day, which the log does not have.
+
+* `Outcome.SUCCESS` with a `fault`: Postfix saw a fault and let the mail pass,
+  as it does below the levels that need a matching certificate.  Where an
+  MTA-STS policy is in testing mode this is a failure to report (RFC 8461
+  section 5).
+* `Outcome.PLAINTEXT` and `Outcome.UNSEEN`: nothing to report, unless a policy
+  asked for TLS; then starttls-not-supported.
+
+Counting once: where Postfix's datagrams are counted, of the log's events only
+those count that `adds_to_datagrams`.
+"""
+
+from dataclasses import dataclass
 from enum import Enum
+
+MAX_REASON = 200  # characters; the longest of Postfix's own are about 80
 
 
 class ResultType(Enum):
@@ -17,3 +36,95 @@ class ResultType(Enum):
     STS_POLICY_FETCH_ERROR = "sts-policy-fetch-error"
     STS_POLICY_INVALID = "sts-policy-invalid"
     STS_WEBPKI_INVALID = "sts-webpki-invalid"
+
+
+class Outcome(Enum):
+    """How a session ended."""
+
+    SUCCESS = "success"  # TLS stood and Postfix was content with it
+    FAILURE = "failure"
+    PLAINTEXT = "plaintext"  # the mail went in the clear, Postfix says so
+    UNSEEN = "unseen"  # no line on TLS: in the clear, or smtp_tls_loglevel is 0
+
+
+class Source(Enum):
+    """Who told of it."""
+
+    LOG = "log"
+    DATAGRAM = "datagram"
+
+
+class Datagram(Enum):
+    """What became of Postfix's own report of a session (Postfix >= 3.10)."""
+
+    NONE = "none"  # Postfix made none
+    SENT = "sent"
+    LOST = "lost"  # Postfix says that it could not send it
+
+
+class Attribution(Enum):
+    """By what the policy domain is known, the surest first."""
+
+    TLSRPT = "tlsrpt"  # Postfix names it in its own report
+    POLICY_LOOKUP = "policy-lookup"  # Postfix names it where a policy stopped it
+    SESSION_CACHE = "session-cache"  # Postfix names it in a TLS session cache key
+    QUERY = "query"  # the same process asked the policy daemon for it
+    RECIPIENT = "recipient"  # guessed: wrong where mail is routed by transport or relayhost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What was wrong; *reason* is printable ASCII, at most `MAX_REASON` characters, or ""."""
+
+    kind: ResultType
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsEvent:
+    """One session.
+
+    *when*: seconds since the epoch, of the first that was heard of it.
+    *domain*: the policy domain.  *mx*: the host; "" where it is not known.
+    *ip*: its address; "" where it is not known, and where none was tried.
+    Names are A-labels, lower case, without trailing dot.
+    *fault*: always there with `Outcome.FAILURE`.
+    *connected*: false where policy forbade to connect at all.
+    *queue_id*: the message, "" where it is not known; short ids are used again.
+    *ours*: the message is one of our own reports, whose sessions are not
+    counted (RFC 8460 section 4.4 and its errata: no loops).
+    *service*: the syslog tag of the process, such as "postfix/relay/smtp".
+    """
+
+    when: float
+    domain: str
+    outcome: Outcome
+    fault: Fault | None = None
+    mx: str = ""
+    ip: str = ""
+    connected: bool = True
+    queue_id: str = ""
+    ours: bool = False
+    service: str = ""
+    source: Source = Source.LOG
+    datagram: Datagram = Datagram.NONE
+    attribution: Attribution = Attribution.RECIPIENT
+
+    @property
+    def adds_to_datagrams(self) -> bool:
+        """Whether it counts also where Postfix's datagrams are the count.
+
+        Datagrams never tell of hosts that policy forbade to connect to, of mail
+        in the clear, nor of themselves where they were lost.
+        """
+        return (
+            self.datagram is Datagram.LOST
+            or not self.connected
+            or self.outcome in {Outcome.PLAINTEXT, Outcome.UNSEEN}
+        )
+
+
+def printable(text: bytes) -> str:
+    """Return what others wrote as printable ASCII, "?" for the rest, cut to `MAX_REASON`."""
+    shown = text[:MAX_REASON].decode("latin-1")
+    return "".join(c if " " <= c <= "~" else "?" for c in shown)

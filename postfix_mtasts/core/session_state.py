@@ -1,0 +1,232 @@
+"""All that is remembered between two lines of a log, bounded, and its JSON form.
+
+The place in the log, the counts and this state are committed together, so that
+a collector which is cut off at any line goes on as if it had not been.  The
+JSON form is small: what has been told and cannot matter any more is not kept.
+
+Limits: `MAX_PROCESSES` processes, the least recently heard forgotten first, and
+each after `FORGET` seconds of log time without a line, since process ids are
+used again; `MAX_FAULTS` hosts whose certificates did not pass, for sessions
+resumed later; `MAX_OWN` queued reports of our own.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+
+from postfix_mtasts.core.attempt import Attempt, Process
+from postfix_mtasts.core.errors import ParseError
+from postfix_mtasts.core.tls_event import Attribution, Datagram, Fault, ResultType
+
+MAX_PROCESSES = 4096
+MAX_FAULTS = 256
+MAX_OWN = 1024
+FORGET = 3600.0  # seconds
+_VERSION: Final = 1
+
+K = TypeVar("K")
+V = TypeVar("V")
+T = TypeVar("T")
+
+ProcessKey: TypeAlias = tuple[str, str, int]
+"""Logging host, syslog tag, process id."""
+
+
+@dataclass(slots=True, kw_only=True)
+class State:
+    """The memory of a `SessionTracker`; each table has its newest entry last.
+
+    *faults*: by logging host and address.  *own*: logging host and queue id of
+    our own reports.
+    """
+
+    clients: OrderedDict[ProcessKey, Process] = field(default_factory=OrderedDict)
+    proxies: OrderedDict[ProcessKey, Process] = field(default_factory=OrderedDict)
+    faults: OrderedDict[tuple[str, str], Fault] = field(default_factory=OrderedDict)
+    own: OrderedDict[tuple[str, str], bool] = field(default_factory=OrderedDict)
+
+
+def process_of(table: OrderedDict[ProcessKey, Process], key: ProcessKey, when: float) -> Process:
+    """Return what *table* has of the process *key*, which speaks at *when*."""
+    process = table.get(key)
+    if process is None or when - process.when > FORGET:
+        process = table[key] = Process(when=when)
+        _forget(table, when)
+    process.when = when
+    table.move_to_end(key)
+    return process
+
+
+def remember(table: OrderedDict[K, V], key: K, value: V, limit: int) -> None:
+    """Put *value* into *table* as its newest, at the cost of the oldest."""
+    table[key] = value
+    table.move_to_end(key)
+    if len(table) > limit:
+        table.popitem(last=False)
+
+
+def _forget(table: OrderedDict[ProcessKey, Process], when: float) -> None:
+    oldest = next(iter(table))
+    while len(table) > MAX_PROCESSES or when - table[oldest].when > FORGET:
+        del table[oldest]
+        oldest = next(iter(table))
+
+
+class _Field(NamedTuple, Generic[T]):
+    """How one field is written and read; reading raises for what was never written."""
+
+    name: str
+    build: Callable[[T], object]
+    parse: Callable[[Any], T]
+
+
+def _same(value: T) -> T:
+    return value
+
+
+def _exactly(kind: type[T]) -> Callable[[object], T]:
+    def parse(value: object) -> T:
+        if type(value) is not kind:
+            raise TypeError
+        return value
+
+    return parse
+
+
+def _number(value: object) -> float:
+    if type(value) not in {int, float}:
+        raise TypeError
+    return float(value)  # type: ignore[arg-type]  # an int or a float, as was just seen
+
+
+def _build_enum(value: Enum) -> object:
+    return value.value
+
+
+def _build_fault(fault: Fault | None) -> object:
+    return None if fault is None else [fault.kind.value, fault.reason]
+
+
+def _parse_fault(value: object) -> Fault | None:
+    if value is None:
+        return None
+    kind, reason = _exactly(list)(value)
+    return Fault(kind=ResultType(kind), reason=_exactly(str)(reason))
+
+
+def _text(name: str) -> _Field[str]:
+    return _Field(name, _same, _exactly(str))
+
+
+def _flag(name: str) -> _Field[bool]:
+    return _Field(name, _same, _exactly(bool))
+
+
+_ATTEMPT: tuple[_Field[Any], ...] = (
+    _Field("when", _same, _number),
+    _text("mx"),
+    _text("ip"),
+    _Field("port", _same, _exactly(int)),
+    _flag("connected"),
+    _flag("established"),
+    _flag("trusted"),
+    _flag("failed"),
+    _Field("fault", _build_fault, _parse_fault),
+    _Field("told", _build_fault, _parse_fault),
+    _Field("datagram", _build_enum, Datagram),
+    _text("nexthop"),
+    _Field("attribution", _build_enum, Attribution),
+    _text("queue_id"),
+    _flag("closed"),
+)
+
+
+def _build_fields(fields: tuple[_Field[Any], ...], value: object) -> list[object]:
+    return [part.build(getattr(value, part.name)) for part in fields]
+
+
+def _parse_fields(fields: tuple[_Field[Any], ...], value: object) -> dict[str, Any]:
+    pairs = zip(fields, _exactly(list)(value), strict=True)
+    return {part.name: part.parse(item) for part, item in pairs}
+
+
+def _build_attempts(attempts: list[Attempt]) -> object:
+    return [_build_fields(_ATTEMPT, attempt) for attempt in attempts]
+
+
+def _parse_attempts(value: object) -> list[Attempt]:
+    return [Attempt(**_parse_fields(_ATTEMPT, item)) for item in _exactly(list)(value)]
+
+
+def _parse_texts(value: object) -> list[str]:
+    return [_exactly(str)(item) for item in _exactly(list)(value)]
+
+
+_PROCESS: tuple[_Field[Any], ...] = (
+    _Field("when", _same, _number),
+    _Field("attempts", _build_attempts, _parse_attempts),
+    _text("nexthop"),
+    _flag("no_tlsproxy"),
+    _flag("unwanted"),
+    _text("queue_id"),
+    _Field("delivered", _same, _number),
+    _Field("reached", list, _parse_texts),
+)
+
+
+def build_state(state: State) -> dict[str, object]:
+    """Return *state* as a value that `json.dumps` takes, of which nothing is shared."""
+    return {
+        "version": _VERSION,
+        "clients": _build_processes(state.clients),
+        "proxies": _build_processes(state.proxies),
+        "faults": [[*key, _build_fault(fault)] for key, fault in state.faults.items()],
+        "own": [list(key) for key in state.own],
+    }
+
+
+def parse_state(value: object) -> State:
+    """Return the state that `build_state` made *value* of.
+
+    Raises ParseError for anything else; the collector then begins anew.
+    """
+    try:
+        table = _exactly(dict)(value)
+        if table["version"] != _VERSION:
+            raise ParseError("the state of the log reader is of another version")
+        return State(
+            clients=_parse_processes(table["clients"]),
+            proxies=_parse_processes(table["proxies"]),
+            faults=OrderedDict(map(_parse_known_fault, _exactly(list)(table["faults"]))),
+            own=OrderedDict((_parse_own(item), True) for item in _exactly(list)(table["own"])),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise ParseError("the state of the log reader is damaged") from None
+
+
+def _build_processes(table: OrderedDict[ProcessKey, Process]) -> object:
+    return [[*key, _build_fields(_PROCESS, process)] for key, process in table.items()]
+
+
+def _parse_processes(value: object) -> OrderedDict[ProcessKey, Process]:
+    table: OrderedDict[ProcessKey, Process] = OrderedDict()
+    for item in _exactly(list)(value):
+        host, tag, pid, process = _exactly(list)(item)
+        key = (_exactly(str)(host), _exactly(str)(tag), _exactly(int)(pid))
+        table[key] = Process(**_parse_fields(_PROCESS, process))
+    return table
+
+
+def _parse_known_fault(value: object) -> tuple[tuple[str, str], Fault]:
+    host, ip, fault = _exactly(list)(value)
+    known = _parse_fault(fault)
+    if known is None:
+        raise TypeError
+    return (_exactly(str)(host), _exactly(str)(ip)), known
+
+
+def _parse_own(value: object) -> tuple[str, str]:
+    host, queue_id = _exactly(list)(value)
+    return _exactly(str)(host), _exactly(str)(queue_id)
