@@ -35,7 +35,7 @@ from postfix_mtasts.services.upkeep import Upkeep
 
 log = logging.getLogger("postfix_mtasts")
 
-PATIENCE = 4.0
+PATIENCE = 3.0
 """Seconds for requests under way when the daemon is told to leave."""
 
 REFRESH_SECONDS = 60
