@@ -68,7 +68,7 @@ class Control:
             return build_reply(Reply(status=Status.PERM, text=f"control: {error}"))
 
     async def _obey(self, request: Request) -> Reply:
-        verb, *words = request.key.decode("utf-8", "replace").split()
+        verb, *words = request.key.decode("utf-8", "replace").split() or [""]
         act = self._verbs.get(verb)
         if act is None:
             raise ParseError(f"unknown verb {verb[:40]!r}")
