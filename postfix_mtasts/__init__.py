@@ -19,11 +19,11 @@ each other.  ``*`` stands for every module of a folder.
     ------    no I/O below this line
     floor 7   core.explanation
     floor 6   core.verdict_reply
-    floor 5   core.decision  core.sessions
+    floor 5   core.decision  core.sessions  core.tally
     floor 4   core.freshness  core.facts_record  core.override_config
     floor 4   core.report_mail  core.applied  core.session_state
     floor 3   core.facts  core.overrides
-    floor 3   core.tlsrpt_datagram  core.tlsrpt_report  core.schedule  core.tally
+    floor 3   core.tlsrpt_datagram  core.tlsrpt_report  core.schedule
     floor 3   core.attempt
     floor 2   core.socketmap  core.mta_sts  core.tlsa  core.postfix_policy  core.tlsrpt_record
     floor 2   core.config_grammar  core.endpoints
@@ -39,7 +39,8 @@ sqlite3, logging, random, time, os, pathlib, requests or dns, nor reads a clock.
 One word per thing: *next-hop* (what Postfix asks), *domain* (the policy
 domain), *host* (an MX host), *record* (TXT), *policy* (the HTTPS document),
 *facts* (all that was learnt of one next-hop), *verdict* (the decision),
-*reply* (what Postfix is told).
+*reply* (what Postfix is told), *event* (one TLS session, from the log), *finding*
+(what a session came to under one policy), *tally* (findings, counted), *report*.
 """
 
 __version__ = "0.1.0"
