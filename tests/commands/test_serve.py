@@ -199,7 +199,7 @@ def test_sigterm_ends_it_well_and_soon_even_with_a_look_up_that_is_stuck(
 def test_what_is_being_answered_is_finished_before_the_end(
     tmp_path: Path, dns: DnsThread, loop: str
 ) -> None:
-    dns.says("late.example", "MX", replace(NO_SUCH_NAME, delay=1))
+    dns.says("late.example", "MX", replace(NO_SUCH_NAME, delay=0.5))
     with running(tmp_path, resolver=dns, loop=loop) as daemon, daemon.client() as client:
         asked = dns.asked("late.example")
         client.send(b"policy late.example", b"policy example.com")
