@@ -38,6 +38,7 @@ class Attempt:
     *fault*: what the lines say is wrong; *told*: what Postfix's own report
     says.  *nexthop*: as Postfix names it, "" where no line did.  *queue_id*:
     the message, "" until it is told.  *closed*: its reason has been told.
+    *unsaid*: how it ended, where only the delivery line told of it.
     """
 
     when: float
@@ -55,6 +56,7 @@ class Attempt:
     attribution: Attribution = Attribution.RECIPIENT
     queue_id: str = ""
     closed: bool = False
+    unsaid: Outcome | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,6 +117,13 @@ def current(process: Process, ip: str) -> Attempt | None:
     return last if here else None
 
 
+def settle(process: Process) -> None:
+    """Note where the attempts of *process*, which have been told, had got to."""
+    process.reached += [a.ip for a in process.attempts if a.ip not in process.reached]
+    del process.reached[:-MAX_ATTEMPTS]
+    process.attempts = []
+
+
 def judge(attempt: Attempt) -> tuple[Outcome, Fault | None]:
     """Return how *attempt* ended and what was wrong.
 
@@ -123,6 +132,8 @@ def judge(attempt: Attempt) -> tuple[Outcome, Fault | None]:
     own report is believed where there is nothing else, and where no TLSA record
     can be used, because then the policy was not met whatever became of the mail.
     """
+    if attempt.unsaid is not None:
+        return attempt.unsaid, None
     fault = attempt.fault or attempt.told
     unmet = fault is not None and fault.kind is ResultType.TLSA_INVALID
     only_told = attempt.told is not None and attempt.fault is None and not attempt.established

@@ -10,8 +10,8 @@ Read are the shapes in which Postfix's lines reach files and the journal:
   ``journalctl -o short-unix`` and ``short-full``;
 * the fields of a journal entry.
 
-Most lines of a mail log are none of our business.  `of_interest` says so for
-less than a microsecond; what it lets pass by mistake `LineParser` refuses.
+Most lines of a mail log are none of our business.  What `build_filter` makes
+tells which; what it lets pass by mistake `LineParser` refuses.
 
 Whoever sends mail can put any text into a line, behind the tag: so the tag is
 taken from its place at the head and never searched for.
@@ -21,10 +21,10 @@ placed in one of the two.  "last message repeated N times" is not unfolded.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.utc import DAY, day_start, parse_date
@@ -34,12 +34,13 @@ _MEAN_YEAR: Final = 31556952  # seconds
 _LEAP_GAP: Final = 10  # years; from one 29 February to the next at most eight
 _LAST_HOUR: Final = 23
 _LAST_MINUTE: Final = 59
+_MAX_ORIGINS: Final = 4096  # remembered processes
 _MAX_SECOND: Final = 61  # a leap second is 60
 _MONTHS: Final = tuple(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split())
 
-_PROGRAM = rb"(?:smtp|lmtp|tlsproxy|qmgr|master)"
-_INTEREST = re.compile(rb"/" + _PROGRAM + rb"\[[0-9]")
-_JOURNAL_INTEREST = re.compile(rb"/" + _PROGRAM + rb'"')
+_CLIENTS = rb"smtp|lmtp|tlsproxy|master"
+_PROGRAM = rb"(?:" + _CLIENTS + rb"|qmgr)"
+_INTEREST = rb"/(?:" + _CLIENTS + rb")\[[0-9]"
 _TAG = re.compile(r"[^\s\[\]]+/(smtp|lmtp|tlsproxy|qmgr|master)", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,17}", re.ASCII)
 _HEAD = re.compile(
@@ -50,9 +51,9 @@ _HEAD = re.compile(
     rb":([0-9][0-9](?:\.[0-9]{1,9})?)"  # 2: seconds
     rb"(Z|[+-][0-9][0-9]:?[0-9][0-9]| [A-Z]{1,5})?"  # 3: zone
     rb"|([0-9]{9,11}(?:\.[0-9]{1,9})?))"  # 4: since the epoch
-    rb" ([^\s]+) "  # 5: host
-    rb"([^\s\[\]]+/(" + _PROGRAM + rb"))"  # 6: tag, 7: program
-    rb"\[([0-9]{1,10})\]: "  # 8: process id
+    rb" (([^\s]+) "  # 5: host, tag and process id; 6: host
+    rb"([^\s\[\]]+/(" + _PROGRAM + rb"))"  # 7: tag, 8: program
+    rb"\[([0-9]{1,10})\]): "  # 9: process id
 )
 
 LocalTime: TypeAlias = Callable[[float], float]
@@ -64,20 +65,28 @@ def in_utc(shown: float) -> float:
     return shown
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine:
-    """A line of one of the programs that matter here.
+class Origin(NamedTuple):
+    """A process of Postfix.
 
-    *when*: seconds since the epoch.  *tag*: such as "postfix/relay/smtp".
-    *program*: its last element: smtp, lmtp, tlsproxy, qmgr or master.
-    *text*: the bytes behind the tag, at most `MAX_TEXT`.
+    *host*: the logging host.  *tag*: such as "postfix/relay/smtp".  *program*:
+    its last element: smtp, lmtp, tlsproxy, qmgr or master.
     """
 
-    when: float
     host: str
     tag: str
     program: str
     pid: int
+
+
+class LogLine(NamedTuple):
+    """A line of one of the programs that matter here.
+
+    *when*: seconds since the epoch.  *text*: the bytes behind the tag, at most
+    `MAX_TEXT`.  A plain tuple, for there are 100,000 a second.
+    """
+
+    when: float
+    origin: Origin
     text: bytes
 
 
@@ -102,7 +111,8 @@ class LineParser:
     """Parses the lines of one log.
 
     *calendar* may be replaced at any time, and must be where a log is followed
-    past New Year.  Its only memory is the minute that it last worked out.
+    past New Year.  Remembered are the minute that was last worked out and the
+    processes that were last heard, which saves two thirds of the time.
     """
 
     def __init__(self, calendar: Calendar) -> None:
@@ -110,24 +120,32 @@ class LineParser:
         self._minute = b""
         self._zone: bytes | None = None
         self._start: float | None = None
+        self._origins: dict[bytes, Origin] = {}
 
     def parse(self, line: bytes) -> LogLine | None:
         """Return what *line* says, `None` where it is no line of ours."""
         head = _HEAD.match(line)
         if head is None:
             return None
-        minute, seconds, zone, unix, host, tag, program, pid = head.groups()
-        when = self._when(minute, seconds, zone) if unix is None else float(unix)
+        minute, seconds, zone, unix, heard = head.group(1, 2, 3, 4, 5)
+        when = float(unix) if unix is not None else self._when(minute, seconds, zone)
         if when is None:
             return None
-        return LogLine(
-            when=when,
+        origin = self._origins.get(heard) or self._origin(heard, head)
+        return LogLine(when, origin, line[head.end() :].rstrip(b"\r\n")[:MAX_TEXT])
+
+    def _origin(self, heard: bytes, head: re.Match[bytes]) -> Origin:
+        if len(self._origins) >= _MAX_ORIGINS:
+            self._origins.clear()
+        host, tag, program, pid = head.group(6, 7, 8, 9)
+        origin = Origin(
             host=host.decode("utf-8", "replace"),
             tag=tag.decode("utf-8", "replace"),
             program=program.decode("ascii"),
             pid=int(pid),
-            text=line[head.end() :].rstrip(b"\r\n")[:MAX_TEXT],
         )
+        self._origins[heard] = origin
+        return origin
 
     def _when(self, minute: bytes, seconds: bytes, zone: bytes | None) -> float | None:
         if minute != self._minute or zone != self._zone:
@@ -137,14 +155,27 @@ class LineParser:
         return None if self._start is None or second >= _MAX_SECOND else self._start + second
 
 
-def of_interest(line: bytes) -> bool:
-    """Return whether *line* may be of a program that matters here."""
-    return _INTEREST.search(line) is not None
+def build_filter(own_senders: Collection[str] = ()) -> Callable[[bytes], bool]:
+    """Return what tells, in less than a microsecond, whether a line may matter here.
+
+    Of the queue manager's lines only those of messages from *own_senders* do.
+    """
+    search = re.compile(_INTEREST + _own(own_senders)).search
+    return lambda line: search(line) is not None
 
 
-def journal_of_interest(entry: bytes) -> bool:
-    """Return the same of a line of ``journalctl -o json``, before it is decoded."""
-    return _JOURNAL_INTEREST.search(entry) is not None
+def build_journal_filter(own_senders: Collection[str] = ()) -> Callable[[bytes], bool]:
+    """Return the same for lines of ``journalctl -o json``, before they are decoded."""
+    programs = _CLIENTS + (b"|qmgr" if own_senders else b"")
+    search = re.compile(rb"/(?:" + programs + rb')"').search
+    return lambda entry: search(entry) is not None
+
+
+def _own(own_senders: Collection[str]) -> bytes:
+    if not own_senders:
+        return b""
+    senders = b"|".join(re.escape(sender.encode()) for sender in sorted(own_senders))
+    return rb"|/qmgr\[[0-9]+\]: [0-9A-Za-z]+: from=<(?i:" + senders + rb")>"
 
 
 def parse_journal(fields: Mapping[str, object]) -> LogLine | None:
@@ -161,14 +192,9 @@ def parse_journal(fields: Mapping[str, object]) -> LogLine | None:
     microseconds = _parse_number(fields.get("__REALTIME_TIMESTAMP"))
     if known is None or text is None or pid is None or microseconds is None:
         return None
-    return LogLine(
-        when=microseconds / 1e6,
-        host=host if isinstance(host, str) else "",
-        tag=known.group(),
-        program=known.group(1),
-        pid=pid,
-        text=text[:MAX_TEXT],
-    )
+    name = host if isinstance(host, str) else ""
+    origin = Origin(host=name, tag=known.group(), program=known.group(1), pid=pid)
+    return LogLine(when=microseconds / 1e6, origin=origin, text=text[:MAX_TEXT])
 
 
 def _parse_field(value: object) -> bytes | None:

@@ -14,10 +14,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from postfix_mtasts.core.attempt import Attempt, Process
 from postfix_mtasts.core.errors import ParseError
+from postfix_mtasts.core.log_line import Origin
 from postfix_mtasts.core.tls_event import Attribution, Datagram, Fault, ResultType
 
 MAX_PROCESSES = 4096
@@ -30,25 +31,22 @@ K = TypeVar("K")
 V = TypeVar("V")
 T = TypeVar("T")
 
-ProcessKey: TypeAlias = tuple[str, str, int]
-"""Logging host, syslog tag, process id."""
-
 
 @dataclass(slots=True, kw_only=True)
 class State:
     """The memory of a `SessionTracker`; each table has its newest entry last.
 
-    *faults*: by logging host and address.  *own*: logging host and queue id of
-    our own reports.
+    *faults*: by logging host and address.  *own*: when a report of our own was
+    last put to work, by logging host and queue id.
     """
 
-    clients: OrderedDict[ProcessKey, Process] = field(default_factory=OrderedDict)
-    proxies: OrderedDict[ProcessKey, Process] = field(default_factory=OrderedDict)
+    clients: OrderedDict[Origin, Process] = field(default_factory=OrderedDict)
+    proxies: OrderedDict[Origin, Process] = field(default_factory=OrderedDict)
     faults: OrderedDict[tuple[str, str], Fault] = field(default_factory=OrderedDict)
-    own: OrderedDict[tuple[str, str], bool] = field(default_factory=OrderedDict)
+    own: OrderedDict[tuple[str, str], float] = field(default_factory=OrderedDict)
 
 
-def process_of(table: OrderedDict[ProcessKey, Process], key: ProcessKey, when: float) -> Process:
+def process_of(table: OrderedDict[Origin, Process], key: Origin, when: float) -> Process:
     """Return what *table* has of the process *key*, which speaks at *when*."""
     process = table.get(key)
     if process is None or when - process.when > FORGET:
@@ -67,7 +65,7 @@ def remember(table: OrderedDict[K, V], key: K, value: V, limit: int) -> None:
         table.popitem(last=False)
 
 
-def _forget(table: OrderedDict[ProcessKey, Process], when: float) -> None:
+def _forget(table: OrderedDict[Origin, Process], when: float) -> None:
     oldest = next(iter(table))
     while len(table) > MAX_PROCESSES or when - table[oldest].when > FORGET:
         del table[oldest]
@@ -183,7 +181,7 @@ def build_state(state: State) -> dict[str, object]:
         "clients": _build_processes(state.clients),
         "proxies": _build_processes(state.proxies),
         "faults": [[*key, _build_fault(fault)] for key, fault in state.faults.items()],
-        "own": [list(key) for key in state.own],
+        "own": [[*key, when] for key, when in state.own.items()],
     }
 
 
@@ -200,21 +198,22 @@ def parse_state(value: object) -> State:
             clients=_parse_processes(table["clients"]),
             proxies=_parse_processes(table["proxies"]),
             faults=OrderedDict(map(_parse_known_fault, _exactly(list)(table["faults"]))),
-            own=OrderedDict((_parse_own(item), True) for item in _exactly(list)(table["own"])),
+            own=OrderedDict(map(_parse_own, _exactly(list)(table["own"]))),
         )
     except (KeyError, TypeError, ValueError):
         raise ParseError("the state of the log reader is damaged") from None
 
 
-def _build_processes(table: OrderedDict[ProcessKey, Process]) -> object:
+def _build_processes(table: OrderedDict[Origin, Process]) -> object:
     return [[*key, _build_fields(_PROCESS, process)] for key, process in table.items()]
 
 
-def _parse_processes(value: object) -> OrderedDict[ProcessKey, Process]:
-    table: OrderedDict[ProcessKey, Process] = OrderedDict()
+def _parse_processes(value: object) -> OrderedDict[Origin, Process]:
+    table: OrderedDict[Origin, Process] = OrderedDict()
     for item in _exactly(list)(value):
-        host, tag, pid, process = _exactly(list)(item)
-        key = (_exactly(str)(host), _exactly(str)(tag), _exactly(int)(pid))
+        host, tag, program, pid, process = _exactly(list)(item)
+        text = _exactly(str)
+        key = Origin(text(host), text(tag), text(program), _exactly(int)(pid))
         table[key] = Process(**_parse_fields(_PROCESS, process))
     return table
 
@@ -227,6 +226,6 @@ def _parse_known_fault(value: object) -> tuple[tuple[str, str], Fault]:
     return (_exactly(str)(host), _exactly(str)(ip)), known
 
 
-def _parse_own(value: object) -> tuple[str, str]:
-    host, queue_id = _exactly(list)(value)
-    return _exactly(str)(host), _exactly(str)(queue_id)
+def _parse_own(value: object) -> tuple[tuple[str, str], float]:
+    host, queue_id, when = _exactly(list)(value)
+    return (_exactly(str)(host), _exactly(str)(queue_id)), _number(when)

@@ -28,28 +28,29 @@ went well cannot be seen.  Where a recipient's domain is the only clue, mail
 that went to a fallback relay is taken for a session with the domain's own
 hosts.  The certificate fault of a resumed session is that of the last one seen
 at that address, whatever the next-hop was.  A request cut in two by
-smtp_destination_recipient_limit, sent by one process in the clear, is one.
+smtp_destination_recipient_limit, sent by one process in the clear, is one.  A
+queue id that one of our reports had a day ago is taken for its.
 """
 
 import ipaddress
+import math
+import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from postfix_mtasts.core.attempt import Attempt, Process, add, current, judge, observe
+from postfix_mtasts.core.attempt import Attempt, Process, add, current, judge, observe, settle
 from postfix_mtasts.core.errors import ParseError
-from postfix_mtasts.core.log_line import LogLine
+from postfix_mtasts.core.log_line import LogLine, Origin
 from postfix_mtasts.core.names import SMTP_PORT, Form, parse_domain, parse_nexthop
 from postfix_mtasts.core.postfix_log import (
     HANDSHAKE_FAILURE,
     NO_STARTTLS,
     Delivery,
+    Established,
     Message,
-    Note,
     Peer,
     ProcessEnded,
-    Removed,
     ResumedUntrusted,
     Sender,
     Skipped,
@@ -58,7 +59,6 @@ from postfix_mtasts.core.postfix_log import (
     Verdict,
     parse_message,
 )
-from postfix_mtasts.core.postfix_log import Established as EstablishedLine
 from postfix_mtasts.core.session_state import (
     MAX_FAULTS,
     MAX_OWN,
@@ -77,7 +77,10 @@ from postfix_mtasts.core.tls_event import (
 
 TWIN = 10.0  # seconds between what tlsproxy(8) and smtp(8) say of one handshake
 SAME_REQUEST = 300.0  # seconds; the soonest that a message is tried again by default
+OWN = 86400.0  # seconds that a queue id is taken for that of a report put to work
 _LMTP_PORT: Final = 24
+# Most addresses; `ipaddress` takes five times as long.
+_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!\Z)|\Z)){4}")
 _RESUMED = Fault(kind=ResultType.CERTIFICATE_NOT_TRUSTED, reason="resumed untrusted session")
 _MISMATCH = Fault(kind=ResultType.CERTIFICATE_HOST_MISMATCH)
 _UNTRUSTED = Fault(kind=ResultType.CERTIFICATE_NOT_TRUSTED)
@@ -123,79 +126,83 @@ class SessionTracker:
 
     def feed(self, line: LogLine) -> tuple[TlsEvent, ...]:
         """Return the sessions of which *line* was the last that had to be known."""
-        message = parse_message(line.program, line.text)
+        program = line.origin.program
+        message = parse_message(program, line.text)
         if message is None:
             return ()
-        if line.program in {"smtp", "lmtp"}:
+        if program in {"smtp", "lmtp"}:
             return self._hear_client(line, message)
-        if line.program == "tlsproxy":
+        if program == "tlsproxy":
             self._hear_proxy(line, message)
         else:
             self._hear_manager(line, message)
         return ()
 
     def _hear_client(self, line: LogLine, message: Message) -> tuple[TlsEvent, ...]:
-        process = process_of(self.state.clients, (line.host, line.tag, line.pid), line.when)
+        process = process_of(self.state.clients, line.origin, line.when)
         if isinstance(message, Delivery):
             return self._deliver(line, process, message)
         if isinstance(message, Skipped):
-            events = self._turn_to(line, process, message.queue_id)
-            self._conclude(line, process, message, message.peer)
-            return events
+            return self._skip(line, process, message)
         observe(process, self._recall(line, message), line.when)
-        if isinstance(message, EstablishedLine) and not message.reused and self.state.proxies:
+        if isinstance(message, Established) and not message.reused and self.state.proxies:
             self._join_twin(line, process.attempts[-1])
         return ()
 
     def _hear_proxy(self, line: LogLine, message: Message) -> None:
-        process = process_of(self.state.proxies, (line.host, line.tag, line.pid), line.when)
-        fresh = [a for a in process.attempts if _near(a.when, line.when)]
-        process.attempts[:] = fresh
+        process = process_of(self.state.proxies, line.origin, line.when)
+        process.attempts[:] = [a for a in process.attempts if _near(a.when, line.when)]
         observe(process, self._recall(line, message), line.when)
 
     def _hear_manager(self, line: LogLine, message: Message) -> None:
-        instance = line.tag.rpartition("/")[0] + "/"
-        if isinstance(message, Sender) and message.sender.lower() in self._own_senders:
-            remember(self.state.own, (line.host, message.queue_id), True, MAX_OWN)  # noqa: FBT003 (a set)
-        elif isinstance(message, Sender | Removed):
-            self.state.own.pop((line.host, message.queue_id), None)
+        if isinstance(message, Sender):
+            self._note_sender(line, message)
         elif isinstance(message, ProcessEnded):
-            self._drop(line.host, instance, message.pid)
-        elif message is Note.STARTED:
-            self._drop(line.host, instance, None)
+            self._drop(line, lambda origin: origin.pid == message.pid)
+        else:  # Note.STARTED
+            self._drop(line, lambda _origin: True)
 
-    def _drop(self, host: str, instance: str, pid: int | None) -> None:
-        """Forget process *pid* of a Postfix instance, all of them where it is `None`."""
+    def _note_sender(self, line: LogLine, message: Sender) -> None:
+        key = (line.origin.host, message.queue_id)
+        if message.sender.lower() in self._own_senders:
+            remember(self.state.own, key, line.when, MAX_OWN)
+        else:
+            self.state.own.pop(key, None)
+
+    def _drop(self, line: LogLine, ended: Callable[[Origin], bool]) -> None:
+        """Forget the processes of the Postfix instance of master(8)'s *line* that *ended*."""
+        instance = line.origin.tag.rpartition("/")[0] + "/"
         for table in (self.state.clients, self.state.proxies):
-            for key in list(table):
-                if key[0] == host and key[1].startswith(instance) and pid in {None, key[2]}:
+            for key in [key for key in table if ended(key)]:
+                if key.host == line.origin.host and key.tag.startswith(instance):
                     del table[key]
 
     def _recall(self, line: LogLine, message: Message) -> Message:
         """Return *message* with the fault to which it points back, and keep its own."""
         if isinstance(message, ResumedUntrusted):
-            fault = self.state.faults.get((line.host, message.peer.ip), _RESUMED)
+            fault = self.state.faults.get((line.origin.host, message.peer.ip), _RESUMED)
             return Unverified(peer=message.peer, fault=fault)
         if isinstance(message, Unverified):
-            remember(self.state.faults, (line.host, message.peer.ip), message.fault, MAX_FAULTS)
+            key = (line.origin.host, message.peer.ip)
+            remember(self.state.faults, key, message.fault, MAX_FAULTS)
         return message
 
     def _join_twin(self, line: LogLine, attempt: Attempt) -> None:
-        twin = self._take_twin(line, attempt.ip, failed=False)
-        if twin is not None:
-            attempt.fault = attempt.fault or twin.fault
-            if twin.datagram is not Datagram.NONE:
-                attempt.told, attempt.datagram = twin.told, twin.datagram
-                attempt.nexthop, attempt.attribution = twin.nexthop, twin.attribution
+        """Add to *attempt*, which stands, what only tlsproxy(8) said of it."""
+        twin = self._take_twin(line, attempt.ip, broken=False)
+        if twin is None:
+            return
+        attempt.fault = attempt.fault or twin.fault
+        if twin.datagram is not Datagram.NONE:
+            attempt.told, attempt.datagram = twin.told, twin.datagram
+            attempt.nexthop, attempt.attribution = twin.nexthop, twin.attribution
 
-    def _take_twin(self, line: LogLine, ip: str, *, failed: bool) -> Attempt | None:
+    def _take_twin(self, line: LogLine, ip: str, *, broken: bool) -> Attempt | None:
         """Remove and return the oldest attempt of tlsproxy(8) at *ip* ("" for any)."""
-        for key, process in self.state.proxies.items():
-            if key[0] != line.host:
-                continue
-            for twin in process.attempts:
-                broken = judge(twin)[0] is Outcome.FAILURE and not twin.established
-                if broken is failed and ip in {"", twin.ip} and _near(twin.when, line.when):
+        for origin, process in self.state.proxies.items():
+            for twin in process.attempts if origin.host == line.origin.host else ():
+                here = ip in {"", twin.ip} and _near(twin.when, line.when)
+                if here and twin.failed is broken:
                     process.attempts.remove(twin)
                     return twin
         return None
@@ -206,60 +213,66 @@ class SessionTracker:
         What is left of another message, whose delivery line was lost, is told
         where its domain is known without.
         """
-        left = [a for a in process.attempts if a.queue_id not in {"", queue_id}]
-        events = self._tell(line, left, "") if left else ()
-        process.attempts = [a for a in process.attempts if a.queue_id in {"", queue_id}]
+        left = []
         for attempt in process.attempts:
-            attempt.queue_id = queue_id
+            if attempt.queue_id in {"", queue_id}:
+                attempt.queue_id = queue_id
+            else:
+                left.append(attempt)
+        if not left:
+            return ()
+        process.attempts = [a for a in process.attempts if a.queue_id == queue_id]
+        return self._tell(line, left, "")
+
+    def _skip(self, line: LogLine, process: Process, message: Skipped) -> tuple[TlsEvent, ...]:
+        events = self._turn_to(line, process, message.queue_id)
+        if message.verdict is not Verdict.OTHER:
+            self._fail(line, process, message, message.peer)
+        for attempt in process.attempts:
+            attempt.queue_id, attempt.closed = message.queue_id, True
+        process.no_tlsproxy = False
         return events
 
     def _deliver(self, line: LogLine, process: Process, message: Delivery) -> tuple[TlsEvent, ...]:
         events = self._turn_to(line, process, message.queue_id)
-        self._conclude(line, process, message, message.peer or message.relay)
-        domain = self._recipient_domain(message.domain)
-        events += self._tell(line, process.attempts, domain)
-        events += self._tell_unsaid(line, process, message, domain)
-        reached = [a.ip for a in process.attempts]
-        if message.relay is not None:
-            reached.append(message.relay.ip)
         if not _same_request(process, message.queue_id, line.when):
             process.reached = []
-        process.reached += [ip for ip in dict.fromkeys(reached) if ip not in process.reached]
+        if message.verdict is not Verdict.OTHER:
+            self._fail(line, process, message, message.peer or message.relay)
+        self._note_unsaid(line, process, message)
+        if process.attempts:
+            recipient = self._recipient_domain(message.domain)
+            events += self._tell(line, process.attempts, recipient)
+            settle(process)
         process.queue_id, process.delivered = message.queue_id, line.when
-        process.attempts, process.nexthop, process.unwanted = [], "", False
+        process.nexthop, process.unwanted, process.no_tlsproxy = "", False, False
         return events
 
-    def _conclude(
+    def _fail(
         self, line: LogLine, process: Process, message: Delivery | Skipped, peer: Peer | None
     ) -> None:
-        """Close the attempt that *process* is at with the reason that *message* gives."""
+        """Fail the attempt that *process* is at for the reason that *message* gives."""
         attempt = current(process, peer.ip if peer else "")
-        if attempt is None and message.verdict is not Verdict.OTHER:
+        if attempt is None:
             attempt = self._missed(line, process, message, peer)
-        if attempt is not None and message.verdict is not Verdict.OTHER:
-            attempt.failed = True
+        if attempt is not None:
+            attempt.failed, attempt.queue_id = True, message.queue_id
             attempt.fault = attempt.fault or self._unsaid_fault(line, attempt, message.verdict)
-        for each in process.attempts:
-            each.queue_id = message.queue_id
-            each.closed = True
-        process.no_tlsproxy = False
 
     def _missed(
         self, line: LogLine, process: Process, message: Delivery | Skipped, peer: Peer | None
     ) -> Attempt | None:
         """Return the attempt of which only the reason tells, `None` where it has been told."""
-        ip = peer.ip if peer else ""
-        again = _same_request(process, message.queue_id, line.when) and ip in process.reached
-        if again or (message.verdict is Verdict.HANDSHAKE and process.no_tlsproxy):
+        mx, ip, port = peer or ("", "", 0)
+        if _same_request(process, message.queue_id, line.when) and ip in process.reached:
             return None
-        if message.verdict is Verdict.HANDSHAKE:
-            twin = self._take_twin(line, ip, failed=True)
-            if twin is not None:
-                twin.mx = twin.mx or (peer.mx if peer else "")
-                add(process, twin)
-            return twin
-        mx = peer.mx if peer else ""
-        return add(process, Attempt(when=line.when, mx=mx, ip=ip, port=peer.port if peer else 0))
+        if message.verdict is not Verdict.HANDSHAKE:
+            return add(process, Attempt(when=line.when, mx=mx, ip=ip, port=port))
+        twin = None if process.no_tlsproxy else self._take_twin(line, ip, broken=True)
+        if twin is not None:
+            twin.mx = twin.mx or mx
+            add(process, twin)
+        return twin
 
     def _unsaid_fault(self, line: LogLine, attempt: Attempt, verdict: Verdict) -> Fault:
         """Return what was wrong where no line said it before the reason.
@@ -275,35 +288,36 @@ class SessionTracker:
             return _UNTRUSTED
         if attempt.trusted:
             return _MISMATCH
-        earlier = self.state.faults.get((line.host, attempt.ip)) or attempt.told
+        earlier = self.state.faults.get((line.origin.host, attempt.ip)) or attempt.told
         return earlier or (_UNTRUSTED if attempt.established else _MISMATCH)
 
-    def _tell(self, line: LogLine, attempts: list[Attempt], recipient: str) -> tuple[TlsEvent, ...]:
-        named = next((a for a in attempts if a.nexthop), None)
-        events = []
-        for attempt in attempts:
-            source = attempt if attempt.nexthop else named
-            domain, attribution = self._domain(line, attempt, source, recipient)
-            if domain:
-                events.append(self._event(line, attempt, domain, attribution))
-        return tuple(events)
+    def _note_unsaid(self, line: LogLine, process: Process, message: Delivery) -> None:
+        """Note the session of a delivery to a host of which no line on TLS told."""
+        relay, outcome = message.relay, _UNSAID.get(message.tls)
+        if relay is None or outcome is None or message.reused or not message.spoke:
+            return
+        if line.origin.program != "smtp" or process.unwanted or relay.ip in process.reached:
+            return
+        if relay.ip not in [attempt.ip for attempt in process.attempts]:
+            mx, ip, port = relay
+            attempt = Attempt(when=line.when, mx=mx, ip=ip, port=port, unsaid=outcome)
+            attempt.queue_id = message.queue_id
+            add(process, attempt)
 
-    def _domain(
-        self, line: LogLine, attempt: Attempt, named: Attempt | None, recipient: str
-    ) -> tuple[str, Attribution]:
-        """Return the policy domain of *attempt*, "" where it has none, and how it is known."""
-        if named is not None:
-            return _policy_domain(named.nexthop), named.attribution
-        asked = self._asked(line.host, line.pid, attempt.when)
-        if asked:
-            return _policy_domain(asked), Attribution.QUERY
-        usual = _LMTP_PORT if line.program == "lmtp" else SMTP_PORT
-        return (recipient if attempt.port in {0, usual} else ""), Attribution.RECIPIENT
+    def _tell(self, line: LogLine, attempts: list[Attempt], recipient: str) -> tuple[TlsEvent, ...]:
+        """Return the events of *attempts*, of which those without a policy domain have none."""
+        named = [attempt for attempt in attempts if attempt.nexthop]
+        events = [self._event(line, attempt, named, recipient) for attempt in attempts]
+        return tuple([event for event in events if event is not None])
 
     def _event(
-        self, line: LogLine, attempt: Attempt, domain: str, attribution: Attribution
-    ) -> TlsEvent:
+        self, line: LogLine, attempt: Attempt, named: list[Attempt], recipient: str
+    ) -> TlsEvent | None:
+        domain, attribution = self._domain(line, attempt, named, recipient)
+        if not domain:
+            return None
         outcome, fault = judge(attempt)
+        put_to_work = self.state.own.get((line.origin.host, attempt.queue_id), -math.inf)
         return TlsEvent(
             when=attempt.when,
             domain=domain,
@@ -313,35 +327,27 @@ class SessionTracker:
             ip=_address(attempt.ip),
             connected=attempt.connected,
             queue_id=attempt.queue_id,
-            ours=(line.host, attempt.queue_id) in self.state.own,
-            service=line.tag,
+            ours=line.when - put_to_work <= OWN,
+            service=line.origin.tag,
             datagram=attempt.datagram,
             attribution=attribution,
         )
 
-    def _tell_unsaid(
-        self, line: LogLine, process: Process, message: Delivery, domain: str
-    ) -> tuple[TlsEvent, ...]:
-        """Return the session of a delivery to a host of which no line on TLS told."""
-        relay, outcome = message.relay, _UNSAID.get(message.tls)
-        if relay is None or outcome is None or message.reused or not message.spoke:
-            return ()
-        if (
-            line.program != "smtp"
-            or process.unwanted
-            or relay.ip in {a.ip for a in process.attempts}
-        ):
-            return ()
-        if _same_request(process, message.queue_id, line.when) and relay.ip in process.reached:
-            return ()
-        attempt = Attempt(when=line.when, mx=relay.mx, ip=relay.ip, port=relay.port)
-        attempt.queue_id = message.queue_id
-        named = next((a for a in process.attempts if a.nexthop), None)
-        found, attribution = self._domain(line, attempt, named, domain)
-        if not found:
-            return ()
-        event = self._event(line, attempt, found, attribution)
-        return (replace(event, outcome=outcome),)
+    def _domain(
+        self, line: LogLine, attempt: Attempt, named: list[Attempt], recipient: str
+    ) -> tuple[str, Attribution]:
+        """Return the policy domain of *attempt*, "" where it has none, and how it is known.
+
+        *named*: the attempts of the same request whose next-hop Postfix named.
+        """
+        if named:
+            source = attempt if attempt.nexthop else named[0]
+            return _policy_domain(source.nexthop), source.attribution
+        asked = self._asked(line.origin.host, line.origin.pid, attempt.when)
+        if asked:
+            return _policy_domain(asked), Attribution.QUERY
+        usual = _LMTP_PORT if line.origin.program == "lmtp" else SMTP_PORT
+        return (recipient if attempt.port in {0, usual} else ""), Attribution.RECIPIENT
 
     def _recipient_domain(self, domain: str) -> str:
         """Return the policy domain of mail to *domain*, "" where it has none."""
@@ -378,6 +384,8 @@ def _host_name(mx: str) -> str:
 
 
 def _address(ip: str) -> str:
+    if _IPV4.fullmatch(ip):
+        return ip
     try:
         return str(ipaddress.ip_address(ip))
     except ValueError:
