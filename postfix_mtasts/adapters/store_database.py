@@ -21,7 +21,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from postfix_mtasts.adapters import store_file, store_shelter
 from postfix_mtasts.ports import Clock
@@ -33,7 +33,13 @@ RETRY = 60
 
 _FAULTS = (OSError, sqlite3.DatabaseError)
 
+Work: TypeAlias = Callable[[sqlite3.Connection], None]
+
 _logger = logging.getLogger(__name__)
+
+
+def _nothing(_connection: sqlite3.Connection) -> None:
+    pass
 
 
 class Database:
@@ -89,23 +95,24 @@ class Database:
         except _FAULTS as error:
             return self._shelter(path, None, error)
 
-    def _open_or_renew(self, path: Path) -> sqlite3.Connection:
-        """Open the file, or a new one in the place of one that is damaged.
+    def _open_or_renew(self, path: Path, work: Work = _nothing) -> sqlite3.Connection:
+        """Open the file, or a new one in the place of one that is damaged; do *work* in it.
 
         Raises one of `_FAULTS` where that cannot be done.
         """
         try:
-            return store_file.open_file(path)
+            return _open_and(path, work)
         except sqlite3.DatabaseError as error:
             if not self._may_renew(error):
                 raise
-            return self._renew(path, error)
+            self._set_aside(path, error)
+            return _open_and(path, work)
 
     def _may_renew(self, error: Exception) -> bool:
         """Return whether to begin a new file; not if the last one is hardly older."""
         return store_file.is_damage(error) and abs(self._clock() - self._renewed) >= RETRY
 
-    def _renew(self, path: Path, error: Exception) -> sqlite3.Connection:
+    def _set_aside(self, path: Path, error: Exception) -> None:
         self._renewed = self._clock()
         name = store_file.set_aside(path, self._renewed)
         _logger.error(
@@ -113,7 +120,6 @@ class Database:
             " every MTA-STS policy must be learnt anew",
             *(path, error, name),
         )
-        return store_file.open_file(path)
 
     def _replacement(
         self, path: Path, connection: sqlite3.Connection, error: Exception
@@ -123,7 +129,8 @@ class Database:
             return self._shelter(path, connection, error)
         connection.close()
         try:
-            return self._renew(path, error)
+            self._set_aside(path, error)
+            return _open_and(path, _nothing)
         except _FAULTS as another:
             return self._shelter(path, None, another)
 
@@ -146,17 +153,23 @@ class Database:
         """Return the file with what *shelter* has learnt, or else *shelter*."""
         now = self._tried = self._clock()
         try:
-            connection = self._open_or_renew(path)
-        except _FAULTS:
-            return shelter
-        try:
-            store_file.transact(
-                connection, lambda file: store_shelter.write_back(shelter, file, now)
+            connection = self._open_or_renew(
+                path, lambda file: store_shelter.write_back(shelter, file, now)
             )
-        except sqlite3.DatabaseError:
-            connection.close()
+        except _FAULTS:
             return shelter
         shelter.close()
         self.problem = None
         _logger.warning("%s can be used again, and has what was learnt meanwhile", path)
         return connection
+
+
+def _open_and(path: Path, work: Work) -> sqlite3.Connection:
+    """Open the file and do *work* in it, in one transaction."""
+    connection = store_file.open_file(path)
+    try:
+        store_file.transact(connection, work)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

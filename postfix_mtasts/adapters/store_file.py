@@ -76,10 +76,10 @@ def open_to_read(path: Path) -> sqlite3.Connection | None:
 
 def check_tables(connection: sqlite3.Connection) -> None:
     """Raise `DamagedError` unless *connection* has the tables of this version."""
+    statements = _statements(connection)
     [version] = connection.execute("PRAGMA user_version").fetchone()
     if version != store_tables.VERSION:
         raise DamagedError(f"its version is {version}, not {store_tables.VERSION}")
-    statements = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_schema")}
     if not statements.issuperset(store_tables.SCHEMA):
         raise DamagedError("it lacks tables")
 
@@ -140,6 +140,7 @@ def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
     """
     try:
         connection.text_factory = _text
+        _statements(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -161,7 +162,15 @@ def _text(data: bytes) -> str:
 
 def _make_tables(connection: sqlite3.Connection) -> None:
     """Make the tables of an empty database; fails where it cannot be written."""
-    if connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is None:
+    if not _statements(connection):
         for statement in store_tables.SCHEMA:
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {store_tables.VERSION}")
+
+
+def _statements(connection: sqlite3.Connection) -> set[str]:
+    """Return the statements that made what is in the database."""
+    try:
+        return {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_schema")}
+    except UnicodeDecodeError:  # the sqlite3 module cannot quote what SQLite complains of
+        raise DamagedError("its schema is malformed") from None

@@ -9,7 +9,7 @@ domains that the store may hold.
 
 import sqlite3
 
-from postfix_mtasts.adapters import store_file, store_tables
+from postfix_mtasts.adapters import store_file, store_room, store_tables
 
 _NOTE_CHANGES = (
     "CREATE TEMP TABLE changed (domain TEXT PRIMARY KEY) WITHOUT ROWID",
@@ -33,12 +33,15 @@ def open_shelter(source: sqlite3.Connection | None) -> sqlite3.Connection:
 
 
 def write_back(shelter: sqlite3.Connection, file: sqlite3.Connection, now: float) -> None:
-    """Bring to *file* what has changed in *shelter*; to be called in a transaction.
+    """Bring to *file* what has changed in *shelter*, all of it to a new file.
 
+    To be called in a transaction.
     A policy in *file* that *shelter* never saw, because it could not be read,
     stays where `store_tables.put_domain` says so.
     """
-    for (domain,) in shelter.execute("SELECT domain FROM changed"):
+    is_new = store_room.count(file) == 0
+    query = "SELECT domain FROM domains" if is_new else "SELECT domain FROM changed"
+    for (domain,) in shelter.execute(query):
         store_tables.copy_domain(shelter, file, domain, now)
 
 

@@ -96,17 +96,25 @@ class BatchThread(Generic[ContextT]):
             self._idle.set()
             return
         jobs = [self._waiting.pop(future) for future in futures]
-        running = asyncio.get_running_loop().run_in_executor(self._thread, self._work, jobs)
-        running.add_done_callback(partial(self._end, futures))
+        loop = asyncio.get_running_loop()
+        try:
+            running = loop.run_in_executor(self._thread, self._work, jobs)
+        except RuntimeError as error:  # the system has no thread for us
+            self._settle(futures, [Outcome(error=error)] * len(futures))
+        else:
+            running.add_done_callback(partial(self._end, futures))
 
     def _end(
         self,
         futures: list["asyncio.Future[Any]"],
         running: "asyncio.Future[Sequence[Outcome]]",
     ) -> None:
-        """Wake the tasks of a batch, and let them submit anew before the next begins."""
         error = running.exception()
         outcomes = [Outcome(error=error)] * len(futures) if error else running.result()
+        self._settle(futures, outcomes)
+
+    def _settle(self, futures: list["asyncio.Future[Any]"], outcomes: Sequence[Outcome]) -> None:
+        """Wake the tasks of a batch, and let them submit anew before the next begins."""
         for future, outcome in zip(futures, outcomes, strict=True):
             if future.done():
                 continue  # cancelled
