@@ -196,7 +196,7 @@ def test_sigterm_ends_it_well_and_soon_even_with_a_look_up_that_is_stuck(
         assert time.monotonic() - started < LEAVES_WITHIN
 
 
-def test_what_is_being_answered_is_finished_before_the_end(
+def test_sigint_ends_it_too_and_what_is_being_answered_is_finished_before(
     tmp_path: Path, dns: DnsThread, loop: str
 ) -> None:
     dns.says("late.example", "MX", replace(NO_SUCH_NAME, delay=0.5))
@@ -204,16 +204,9 @@ def test_what_is_being_answered_is_finished_before_the_end(
         asked = dns.asked("late.example")
         client.send(b"policy late.example", b"policy example.com")
         until(lambda: dns.asked("late.example") > asked)
-        daemon.signal(signal.SIGTERM)
+        daemon.signal(signal.SIGINT)
         assert client.reply() == NOTHING
         assert client.is_closed()
-        assert daemon.wait() == 0
-
-
-def test_sigint_ends_it_as_well(tmp_path: Path, dns: DnsThread, loop: str) -> None:
-    with running(tmp_path, resolver=dns, loop=loop) as daemon:
-        daemon.signal(signal.SIGINT)
-        daemon.hears("STOPPING=1")
         assert daemon.wait() == 0
 
 
