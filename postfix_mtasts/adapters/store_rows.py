@@ -6,13 +6,14 @@ the database to sort by.
 """
 
 import math
+from functools import lru_cache
 from typing import TypeAlias
 
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.facts import CachedPolicy, DnsFacts, FailedFetch, StsFacts
 from postfix_mtasts.core.facts_record import parse_dns_facts
 from postfix_mtasts.core.freshness import policy_expires
-from postfix_mtasts.core.mta_sts import parse_policy
+from postfix_mtasts.core.mta_sts import Policy, parse_policy
 from postfix_mtasts.core.tls_event import ResultType
 
 Row: TypeAlias = tuple[str | bytes | float | None, ...]
@@ -74,11 +75,16 @@ def _parse_policy(row: Row) -> CachedPolicy:
         raise ParseError("stored policy: its text is no text")
     return CachedPolicy(
         record_id=_text(record_id),
-        policy=parse_policy(text),
+        policy=_policy(text),
         text=text,
         fetched=_time(fetched),
         checked=_time(checked),
     )
+
+
+@lru_cache(maxsize=128)  # who hosts many domains publishes one text for all of them
+def _policy(text: bytes) -> Policy:
+    return parse_policy(text)
 
 
 def _build_failure(failure: FailedFetch | None) -> Row:

@@ -198,6 +198,29 @@ def test_a_disk_that_damages_one_file_after_the_other_is_left_alone_for_a_while(
     assert len(errors(caplog)) == 3
 
 
+def test_a_damaged_file_that_cannot_be_renamed_is_left_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.db"
+
+    def refuse(_path: Path, _now: float) -> Path:
+        raise PermissionError("not your folder")
+
+    async def scenario() -> None:
+        await fill(path, 500)
+        async with opened(path) as store:
+            await store.load(KNOWN)
+            damage_pages(path)
+            monkeypatch.setattr(store_file, "set_aside", refuse)
+            await names(store)
+            assert "not your folder" in str(store.problem)
+            await save(store, LEARNT.name, stored(policy()))
+            assert await store.load(LEARNT) == stored(policy())
+
+    asyncio.run(scenario())
+    assert set_aside(tmp_path) == 0
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_damage_at_any_place_is_never_raised(tmp_path: Path, seed: int) -> None:
     path, chance = tmp_path / "state.db", random.Random(seed)
@@ -308,6 +331,26 @@ def test_a_disk_that_fills_up_loses_nothing_and_is_told_once(
 
     asyncio.run(scenario())
     assert "can be used again" in caplog.records[-1].getMessage()
+
+
+def test_a_new_file_gets_all_that_memory_holds(path: Path) -> None:
+    clock = SetClock()
+
+    async def scenario() -> None:
+        async with opened(path, clock) as store:
+            await store.load(KNOWN)
+            with no_file_may_grow(0):
+                await save(store, LEARNT.name, stored(policy()))
+                assert store.problem is not None
+            rubbish(path)
+            clock.now += RETRY
+            await store.load(KNOWN)
+            assert store.problem is None
+        async with opened(path, clock) as store:
+            assert await store.load(KNOWN) == stored(policy())
+            assert await store.load(LEARNT) == stored(policy())
+
+    asyncio.run(scenario())
 
 
 def test_a_database_that_another_process_holds_is_waited_for_in_memory(path: Path) -> None:
