@@ -30,7 +30,7 @@ each other.  ``*`` stands for every module of a folder.
     floor 2   core.finding  core.log_line  core.postfix_log
     floor 1   core.names  core.netstring  core.taglist  core.tls_event  core.der
     floor 1   core.config_nodes  core.durations
-    floor 1   core.utc
+    floor 1   core.utc  core.recent
     floor 0   core.errors
 
 Below the line nothing imports asyncio, socket, ssl, threading, subprocess,
