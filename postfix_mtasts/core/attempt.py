@@ -152,7 +152,7 @@ def _shake(
             attempt.fault = attempt.fault or message.fault
         case HandshakeError():
             attempt.failed, attempt.fault = True, attempt.fault or HANDSHAKE_FAILURE
-        case TlsaUnusable():
+        case _:  # TlsaUnusable
             attempt.fault = ALL_TLSA_UNUSABLE
 
 

@@ -307,8 +307,12 @@ class SessionTracker:
     def _tell(self, line: LogLine, attempts: list[Attempt], recipient: str) -> tuple[TlsEvent, ...]:
         """Return the events of *attempts*, of which those without a policy domain have none."""
         named = [attempt for attempt in attempts if attempt.nexthop]
-        events = [self._event(line, attempt, named, recipient) for attempt in attempts]
-        return tuple([event for event in events if event is not None])
+        events = []
+        for attempt in attempts:
+            event = self._event(line, attempt, named, recipient)
+            if event is not None:
+                events.append(event)
+        return tuple(events)
 
     def _event(
         self, line: LogLine, attempt: Attempt, named: list[Attempt], recipient: str
