@@ -1,0 +1,43 @@
+"""Events: what counts beside datagrams, and what others wrote made harmless."""
+
+import pytest
+
+from postfix_mtasts.core.tls_event import (
+    MAX_REASON,
+    Datagram,
+    Outcome,
+    ResultType,
+    TlsEvent,
+    printable,
+)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "datagram", "connected", "adds"),
+    [
+        (Outcome.SUCCESS, Datagram.NONE, True, False),
+        (Outcome.FAILURE, Datagram.SENT, True, False),
+        (Outcome.SUCCESS, Datagram.LOST, True, True),
+        (Outcome.FAILURE, Datagram.NONE, False, True),
+        (Outcome.PLAINTEXT, Datagram.NONE, True, True),
+        (Outcome.UNSEEN, Datagram.NONE, True, True),
+    ],
+)
+def test_only_what_datagrams_never_tell_adds_to_them(
+    outcome: Outcome, datagram: Datagram, *, connected: bool, adds: bool
+) -> None:
+    event = TlsEvent(
+        when=0, domain="a.example", outcome=outcome, datagram=datagram, connected=connected
+    )
+    assert event.adds_to_datagrams is adds
+
+
+def test_what_others_wrote_becomes_short_printable_ascii() -> None:
+    assert printable(b"self-signed certificate") == "self-signed certificate"
+    assert printable(b"a\r\nSubject: \x00\x7f\xc3\xbc~ ") == "a??Subject: ????~ "
+    assert printable(b"x" * 5000) == "x" * MAX_REASON
+
+
+def test_result_types_are_spelled_as_the_registry_has_them() -> None:
+    assert len(ResultType) == 11
+    assert all(kind.value == kind.name.lower().replace("_", "-") for kind in ResultType)
