@@ -132,11 +132,18 @@ def test_additional_information_is_a_uri_or_left_out(given: str, kept: bool) -> 
     assert build_failure(EXPIRED, information=given).information == (given if kept else "")
 
 
+def test_a_uri_may_be_as_long_as_any_text_and_no_longer() -> None:
+    longest = "https:".ljust(MAX_TEXT, "x")
+    assert build_failure(EXPIRED, information=longest).information == longest
+    assert not build_failure(EXPIRED, information=longest + "x").information
+
+
 def test_a_text_is_one_bounded_line_of_printable_characters() -> None:
     assert clean("  self-signed certificate ", 100) == "self-signed certificate"
     assert (
         clean("a\tb\r\nc\x7f\x00\u2028\u202e\ud800\ufffe\ufffd\U0010ffff", 100) == "a?b??c????????"
     )
+    assert clean("a\tb\x00", 100) == "a?b?"
     assert clean("Zertifikat läuft ab 🙂", 100) == "Zertifikat läuft ab 🙂"
     assert len(build_failure(EXPIRED, reason="x" * 10**6).reason) == MAX_TEXT
     assert len(build_failure(EXPIRED, helo="x" * 10**6).helo) == MAX_TEXT

@@ -262,6 +262,17 @@ def test_a_report_is_bounded_and_lists_what_is_most_frequent() -> None:
     assert len(report["policies"]) == MAX_POLICIES
 
 
+def test_the_policy_with_the_most_sessions_stands_first_whatever_became_of_them() -> None:
+    policies = [build_policy(PolicyType.STS, "example.com", [str(n)]) for n in range(3)]
+    counts = [
+        (build_finding("example.com", policies[0], failed=False), 2),
+        (build_finding("example.com", policies[1], failed=True), 3),
+        (build_finding("example.com", policies[2], failed=False), 1),
+    ]
+    report = built(*counts)
+    assert [e["policy"]["policy-string"] for e in report["policies"]] == [["1"], ["0"], ["2"]]
+
+
 def test_text_beyond_ascii_is_utf_8() -> None:
     reporter = parse_reporter(organization="Müller 🙂", contact="a@b.example", sender="a@b.example")
     report = build_report(build_heading(reporter, "example.com", 0), [(SUCCESS, 1)])
