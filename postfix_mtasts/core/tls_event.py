@@ -92,7 +92,7 @@ class TlsEvent:
     *connected*: false where policy forbade to connect at all.
     *queue_id*: the message, "" where it is not known; short ids are used again.
     *ours*: the message is one of our own reports, whose sessions are not
-    counted (RFC 8460 section 4.4 and its errata: no loops).
+    counted, lest reports be answered with reports for ever.
     *service*: the syslog tag of the process, such as "postfix/relay/smtp".
     """
 

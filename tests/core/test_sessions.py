@@ -545,10 +545,16 @@ def test_an_hour_of_silence_makes_a_process_another() -> None:
 def test_a_message_whose_delivery_line_was_lost_is_told_where_postfix_named_the_domain() -> None:
     log = Log()
     events = log.say(UP_A, RPT, "ABC123: host said: 450", UP_B, sent(relay=B, queue_id="ABC124"))
-    assert brief(events[:1]) == [("d.example", "192.0.2.1", "success")]
+    assert brief(events) == [
+        ("d.example", "192.0.2.1", "success"),
+        ("a.example", "192.0.2.2", "success"),
+    ]
     log = Log()
     log.say(UP_A, "ABC123: host said: 450")
     assert log.say("ABC124: host said: 450") == []
+    assert brief(log.say(UP_B, sent(relay=B, queue_id="ABC124"))) == [
+        ("a.example", "192.0.2.2", "success")
+    ]
 
 
 def test_processes_do_not_mix() -> None:
