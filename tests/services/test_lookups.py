@@ -275,3 +275,14 @@ async def test_another_port_has_facts_of_its_own_beside_the_same_policy() -> Non
         assert (await running.store.load(NEXTHOP)) == Stored(dns=facts.dns, sts=facts.sts)
         assert (await running.store.load(other)).dns == elsewhere.dns
     assert world.asked["_mta-sts.example.com", "TXT"] == 1
+
+
+@story
+async def test_another_port_leaves_the_memory_of_a_failed_fetch_alone() -> None:
+    world = protected_world()
+    world.https.clear()
+    async with daemon(world) as running:
+        failed = (await of(running).facts(NEXTHOP)).sts
+        assert failed.failure is not None
+        await of(running).facts(parse_nexthop(b"example.com:587"))
+        assert (await running.store.load(NEXTHOP)).sts == failed

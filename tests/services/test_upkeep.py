@@ -175,3 +175,14 @@ async def test_a_year_of_a_wrong_clock_forgets_nothing_that_day() -> None:
         world.skew = 365 * DAY
         await running.pass_time(20)
         assert (await running.store.load(nexthop)).sts != StsFacts()
+
+
+@story
+async def test_a_clock_that_was_set_once_is_noticed_once() -> None:
+    world = Skewed()
+    async with daemon(world, ticks=world.ticks) as running:
+        world.skew = 3600
+        running.upkeep.tick(running.group)
+        await running.ask("example.com")
+        running.upkeep.tick(running.group)
+        assert running.answers.cache.answers
