@@ -1,5 +1,6 @@
 """What counts as exactly one certificate or exactly one public key."""
 
+import timeit
 from datetime import UTC, datetime
 
 import pytest
@@ -8,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from postfix_mtasts.core.der import is_certificate, is_public_key
+from postfix_mtasts.core.der import MAX_ELEMENTS, is_certificate, is_public_key
 
 P256 = ec.derive_private_key(8461, ec.SECP256R1()).public_key()
 ED25519 = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32))
@@ -75,6 +76,11 @@ def spki(key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey | x25519.X25519Public
 UNCOMPRESSED = P256.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 COMPRESSED = P256.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
 P256_PRIME = 2**256 - 2**224 + 2**192 + 2**96 - 1
+P256_B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+SMALL_X = 5
+SMALL_Y = pow(  # the square root of what is one, modulo this prime
+    SMALL_X**3 - 3 * SMALL_X + P256_B, (P256_PRIME + 1) // 4, P256_PRIME
+)
 RSA_KEY = sequence(der(0x02, b"\0", b"\xc5" * 256), der(0x02, b"\x01\0\x01"))
 
 
@@ -107,6 +113,7 @@ CERTIFICATES = {
     "algorithm with a sequence of parameters": {
         "algorithm": sequence(bytes.fromhex("06032b6570"), sequence(INTEGER))
     },
+    "algorithm whose name is as long as is read": {"algorithm": sequence(der(0x06, b"\x01" * 64))},
     "empty subject": {"subject": sequence()},
     "subject in Latin-1": {"subject": name(der(0x14, b"B\xfccher"))},
     "subject of two strings": {"subject": name(der(0x13, b"mx"), der(0x16, b"mx"))},
@@ -135,6 +142,7 @@ NO_CERTIFICATES = {
     "algorithm with an empty name": {"algorithm": sequence(b"\x06\0")},
     "algorithm whose name has no end": {"algorithm": sequence(b"\x06\x02\x2b\x81")},
     "algorithm whose name has a leading zero": {"algorithm": sequence(b"\x06\x03\x2b\x80\x01")},
+    "algorithm whose name is longer than is read": {"algorithm": sequence(der(0x06, b"\x01" * 65))},
     "algorithm with two parameters": {
         "algorithm": sequence(bytes.fromhex("06032b6570"), b"\x05\0\x05\0")
     },
@@ -191,8 +199,7 @@ KEYS = {
     "RSA": rsa_key(RSA_KEY),
     "RSA of another library": spki(rsa.RSAPublicNumbers(n=2**2047 + 1, e=65537).public_key()),
     "P-256": spki(P256),
-    "P-256 compressed": ec_key(COMPRESSED),
-    "P-256 with a small coordinate": ec_key(b"\x02" + (5).to_bytes(32)),
+    "P-256 with a small coordinate": ec_key(b"\x04" + SMALL_X.to_bytes(32) + SMALL_Y.to_bytes(32)),
     "P-384": spki(ec.derive_private_key(1, ec.SECP384R1()).public_key()),
     "P-521": spki(ec.derive_private_key(1, ec.SECP521R1()).public_key()),
     "Ed25519": ED25519_KEY,
@@ -216,10 +223,11 @@ NO_KEYS = {
     "RSA with modulus 0": rsa_key(sequence(der(0x02, b"\0"), INTEGER)),
     "RSA with a negative exponent": rsa_key(sequence(INTEGER, der(0x02, b"\x80"))),
     "point off its curve": ec_key(UNCOMPRESSED[:-1] + bytes([UNCOMPRESSED[-1] ^ 1])),
-    "point with a coordinate above the prime": ec_key(b"\x02" + (P256_PRIME + 5).to_bytes(32)),
+    "point with a coordinate above the prime": ec_key(
+        b"\x04" + (P256_PRIME + SMALL_X).to_bytes(32) + SMALL_Y.to_bytes(32)
+    ),
     "point cut short": ec_key(UNCOMPRESSED[:-1]),
-    "compressed point that is too long": ec_key(COMPRESSED + b"\0"),
-    "compressed point off its curve": ec_key(b"\x02" + bytes(31) + b"\x01"),
+    "compressed point, which takes too long to tell": ec_key(COMPRESSED),
     "point in hybrid form": ec_key(b"\x06" + UNCOMPRESSED[1:]),
     "point at infinity": ec_key(b"\0"),
     "no point": ec_key(b""),
@@ -260,3 +268,37 @@ NOT_DER = {
 @pytest.mark.parametrize("data", NOT_DER.values(), ids=NOT_DER)
 def test_der_has_not(data: bytes) -> None:
     assert not is_public_key(data)
+
+
+def test_a_certificate_may_have_long_names_and_no_endless_ones() -> None:
+    part = der(0x31, sequence(COMMON_NAME, der(0x0C, b"mx.example.com")))  # four elements
+    assert is_certificate(certificate(subject=sequence(part * (MAX_ELEMENTS // 4 - 10))))
+    assert not is_certificate(certificate(subject=sequence(part * (MAX_ELEMENTS // 4))))
+
+
+PLENTY = 64_000  # as many bytes as fit into an answer of DNS
+ATTRIBUTE = sequence(der(0x06, b"\x01"), der(0x0C))
+SMALL_EXTENSION = sequence(der(0x06, b"\x01"), der(0x04))
+COSTLY = {
+    "a long modulus": rsa_key(sequence(der(0x02, b"\x7f" * PLENTY), INTEGER)),
+    "a long negative modulus": rsa_key(sequence(der(0x02, b"\xff" + bytes(PLENTY)), INTEGER)),
+    "a long point": ec_key(b"\x04" + b"\xff" * PLENTY),
+    "a point on the largest curve": spki(ec.derive_private_key(2, ec.SECP521R1()).public_key()),
+    "a long name of an algorithm": sequence(sequence(der(0x06, b"\x81" * PLENTY))),
+    "a name that all but ends": sequence(sequence(der(0x06, b"\x81\x01" * PLENTY + b"\x80"))),
+    "a long serial number": certificate(serial=der(0x02, b"\x7f" * PLENTY)),
+    "a long subject": certificate(subject=name(der(0x0C, "\u00fc".encode() * (PLENTY // 2)))),
+    "many names": certificate(subject=sequence(der(0x31, ATTRIBUTE) * (PLENTY // 9))),
+    "many parts of a name": certificate(subject=sequence(der(0x31, ATTRIBUTE * (PLENTY // 7)))),
+    "many extensions": certificate(extensions=der(0xA3, sequence(SMALL_EXTENSION * 9000))),
+}
+
+
+@pytest.mark.parametrize("data", COSTLY.values(), ids=COSTLY)
+def test_nothing_takes_long_to_judge(data: bytes) -> None:
+    def judge() -> None:
+        is_certificate(data)
+        is_public_key(data)
+
+    # Half a millisecond at most as measured; the bound allows for a slow machine.
+    assert min(timeit.repeat(judge, number=1, repeat=10)) < 0.0025

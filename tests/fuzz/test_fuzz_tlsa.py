@@ -106,6 +106,16 @@ def test_whole_certificates_and_keys_are_usable_as_in_openssl(
     assert openssl_takes(sample)
 
 
+def test_a_compressed_key_is_left_to_openssl_alone(openssl_takes: Callable[[Record], bool]) -> None:
+    key = ec.derive_private_key(8461, ec.SECP256R1()).public_key()
+    point = key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    algorithm = bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107")
+    data = bytes.fromhex("3039") + algorithm + bytes.fromhex("032200") + point
+    record = Record(usage=3, selector=1, matching_type=0, data=data)
+    assert openssl_takes(record)
+    assert not is_usable(record)
+
+
 def changed(record: Record, at: int, new: bytes, removed: int) -> Record:
     at %= len(record.data) + 1
     data = record.data[:at] + new + record.data[at + removed :]
