@@ -13,6 +13,12 @@ unusable still gets TLS, only unauthenticated; it never falls back to the clear
 ``SSL_dane_tlsa_add``, which Postfix asks; a record of type 0 is thus usable
 where its data parses, and is never compared with what else is known.
 
+A stranger writes these records, and each of them takes time to judge and room
+to remember: of one answer only some are kept (`bounded`).  That weakens nothing.
+What is left out can only have been usable, and fewer usable records turn the
+answer ``dane-only`` into ``dane``, with which Postfix looks the records up and
+judges all of them by itself.
+
 BUGS: type 0 data is read by `core.der`, which knows the keys of today's mail
 servers and refuses rarer ones that OpenSSL would take.
 """
@@ -21,9 +27,19 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from postfix_mtasts.core.der import is_certificate, is_public_key
 from postfix_mtasts.core.errors import ParseError
+
+MAX_RECORDS = 32
+"""Records of one answer that are kept (a security limit); mail servers have one to ten."""
+
+MAX_WHOLE = 4
+"""Of these, records of matching type 0: they take a hundred times as long to judge."""
+
+MAX_DATA = 8192
+"""Bytes of data, of a record that is kept (a security limit); certificates have 500 to 3000."""
 
 _USAGES = (2, 3)  # DANE-TA, DANE-EE
 _DIGEST_SIZES = {1: 32, 2: 64}  # matching type: bytes (RFC 6698 section 2.1.3)
@@ -94,14 +110,36 @@ def parse_text(text: str) -> Record:
     )
 
 
+def bounded(records: Iterable[Record]) -> tuple[Record, ...]:
+    """Return what is kept of *records*, those of one answer, in their order.
+
+    The first `MAX_RECORDS`, of which the first `MAX_WHOLE` of matching type 0;
+    one with more than `MAX_DATA` bytes is kept as `MALFORMED`.  Of one record or
+    more at least one is kept, so that the host still gets TLS.
+    """
+    kept: list[Record] = []
+    whole = 0
+    for record in records:
+        if len(record.data) > MAX_DATA:
+            kept.append(MALFORMED)
+        elif record.matching_type != 0 or whole < MAX_WHOLE:
+            kept.append(record)
+            whole += record.matching_type == 0
+    return tuple(kept[:MAX_RECORDS])
+
+
 def is_usable(record: Record) -> bool:
     """Return whether *record* is understood and its data well-formed."""
-    is_well_formed = _WELL_FORMED.get(record.selector)
-    if record.usage not in _USAGES or is_well_formed is None:
+    if record.usage not in _USAGES or record.selector not in _WELL_FORMED:
         return False
     if record.matching_type == 0:
-        return is_well_formed(record.data)
+        return _is_well_formed(record.selector, record.data)
     return len(record.data) == _DIGEST_SIZES.get(record.matching_type)
+
+
+@lru_cache(maxsize=256)  # one decision asks several times; of MAX_DATA bytes: 2 MB
+def _is_well_formed(selector: int, data: bytes) -> bool:
+    return _WELL_FORMED[selector](data)
 
 
 def usable(records: Iterable[Record]) -> tuple[Record, ...]:

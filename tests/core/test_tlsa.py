@@ -7,8 +7,12 @@ import pytest
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.tlsa import (
     MALFORMED,
+    MAX_DATA,
+    MAX_RECORDS,
+    MAX_WHOLE,
     Record,
     Stance,
+    bounded,
     is_usable,
     parse_record,
     parse_text,
@@ -86,6 +90,39 @@ def test_unusable_and_unreadable_records_still_ask_for_tls() -> None:
 
 def test_no_record_asks_for_nothing() -> None:
     assert stance(iter(())) is Stance.MAY
+
+
+def numbered(count: int, matching_type: int = 1, size: int = 32) -> list[Record]:
+    return [
+        Record(usage=3, selector=1, matching_type=matching_type, data=number.to_bytes(size))
+        for number in range(count)
+    ]
+
+
+def test_as_many_records_are_kept_as_an_honest_owner_has() -> None:
+    records = numbered(MAX_RECORDS - MAX_WHOLE) + numbered(MAX_WHOLE, 0, MAX_DATA)
+    assert bounded(records) == tuple(records)
+
+
+def test_the_first_records_of_too_many_are_kept() -> None:
+    records = numbered(MAX_RECORDS + 1)
+    assert bounded(records) == tuple(records[:-1])
+
+
+def test_whole_certificates_and_keys_do_not_crowd_digests_out() -> None:
+    whole = numbered(MAX_RECORDS, 0)
+    assert bounded([*whole, USABLE]) == (*whole[:MAX_WHOLE], USABLE)
+
+
+def test_a_record_of_too_many_bytes_still_asks_for_tls() -> None:
+    assert bounded(numbered(1, 0, MAX_DATA + 1)) == (MALFORMED,)
+
+
+@pytest.mark.parametrize("matching_type", [0, 1, 2, 3])
+def test_of_some_records_some_are_kept(matching_type: int) -> None:
+    for size in (0, 32, MAX_DATA + 1):
+        assert bounded(numbered(1, matching_type, size))
+        assert len(bounded(numbered(1, matching_type, size) * 500)) <= MAX_RECORDS
 
 
 def test_the_first_three_octets_are_the_numbers() -> None:
