@@ -148,22 +148,25 @@ def _raised(verdict: Verdict, override: Override, minimum: Level, main: Level) -
     """Return *verdict* with the operator's *minimum*, protocols and ciphers applied."""
     if verdict.failed:
         return verdict
-    if _is_weaker(main if verdict.policy is None else verdict.policy.level, minimum):
+    given = main if verdict.policy is None else verdict.policy.level
+    if _rank(given) < _rank(minimum):
         verdict = replace(
             verdict,
             policy=TlsPolicy(level=minimum, match=override.match, servername=override.servername),
             reason=f"{verdict.reason}; the operator's minimum for {override.domain}",
             source=Source.OVERRIDE,
         )
-    if verdict.policy is None:
+    policy = verdict.policy or TlsPolicy(level=main)
+    if not (override.protocols or override.ciphers) or policy.level is Level.FINGERPRINT:
         return verdict
-    extra = replace(verdict.policy, protocols=override.protocols, ciphers=override.ciphers)
+    extra = replace(policy, protocols=override.protocols, ciphers=override.ciphers)
     return replace(verdict, policy=extra)
 
 
-def _is_weaker(level: Level, minimum: Level) -> bool:
-    looks_at_dane = level is not Level.MAY or minimum is not Level.DANE
-    return strength(level) < strength(minimum) or not looks_at_dane
+def _rank(level: Level) -> int:
+    """Return where *level* stands among the operator's minima."""
+    ranks = (Level.NONE, Level.MAY, Level.DANE, Level.ENCRYPT, Level.VERIFY)
+    return ranks.index(level) if level in ranks else len(ranks)
 
 
 def stance(host: HostFacts) -> Stance:
@@ -238,18 +241,35 @@ def _beside_policy(
 
     A host whose TLSA records cannot be looked up below a secure MX set must not
     be used on the strength of a policy (RFC 8461 section 2, RFC 7672 section
-    2.1.2): then only the hosts with TLSA records are left, or none.
+    2.1.2): then only the hosts with TLSA records are left, or none.  A host whose
+    address cannot be looked up is left out of what the certificate may say, so
+    that it is not used should Postfix find its address; the others go on.
     """
     if Stance.SKIP not in stances or not mx_is_secure(facts.dns):
         return _secure(facts, enforced, lifetime)
-    if Stance.AUTHENTICATE not in stances:
+    if Stance.AUTHENTICATE in stances:
+        return Verdict(
+            policy=TlsPolicy(level=Level.DANE_ONLY),
+            reason=f"TLSA records at some MX hosts; beside them {_why_skipped(facts.dns)}",
+            source=Source.DANE,
+            lifetime=lifetime,
+        )
+    others = _without_unresolved(facts)
+    if others is None or not match_names(others.dns, facts.nexthop, enforced.policy):
         return _failed(_why_skipped(facts.dns))
-    return Verdict(
-        policy=TlsPolicy(level=Level.DANE_ONLY),
-        reason=f"TLSA records at some MX hosts; beside them {_why_skipped(facts.dns)}",
-        source=Source.DANE,
-        lifetime=lifetime,
+    return _secure(
+        others, enforced, lifetime, f"not by way of all hosts: {_why_skipped(facts.dns)}"
     )
+
+
+def _without_unresolved(facts: Facts) -> Facts | None:
+    """Return *facts* without the hosts whose addresses failed, `None` if TLSA records failed."""
+    hosts, mx = facts.dns.hosts, facts.dns.mx
+    if any(isinstance(host.tlsa, Unavailable) for host in hosts) or not isinstance(mx, Present):
+        return None
+    failed = {host.name for host in hosts if isinstance(host.addresses, Unavailable)}
+    known = replace(mx, records=tuple(each for each in mx.records if each.host not in failed))
+    return replace(facts, dns=replace(facts.dns, mx=known))
 
 
 def _without_policy(facts: Facts, floor: Level, stances: set[Stance], lifetime: float) -> Verdict:

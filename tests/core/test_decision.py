@@ -260,7 +260,11 @@ def test_the_reason_is_said_in_words(known: Facts, answer: str, reason: str) -> 
 
 def test_a_failed_fetch_is_given_as_the_reason_only_while_there_is_a_record() -> None:
     failure = FailedFetch(
-        record_id="1", at=NOW, kind=ResultType.STS_POLICY_FETCH_ERROR, why="connection refused"
+        record_id="1",
+        at=NOW,
+        retry_at=NOW + 300,
+        kind=ResultType.STS_POLICY_FETCH_ERROR,
+        why="connection refused",
     )
     known = replace(facts("M"), sts=StsFacts(failure=failure))
     assert "connection refused" in decision.decide(known, Settings(), NOW).reason
@@ -280,11 +284,37 @@ def test_a_temporary_error_says_what_dns_said() -> None:
     assert verdict.source is Source.ERROR
 
 
-def test_a_host_whose_address_failed_is_named_in_the_error() -> None:
-    broken = replace(host("M"), addresses=Unavailable(why="A mx: no answer"), tlsa=None)
-    known = facts("M", cached=policy("enforce"))
-    known = replace(known, dns=replace(known.dns, hosts=(*known.dns.hosts, broken)))
-    assert decision.decide(known, Settings(), NOW).failed == "DNS: A mx: no answer"
+def broken_host(name: str = "x.example.com") -> HostFacts:
+    why = Unavailable(why=f"A {name}: no answer")
+    return HostFacts(name=name, preference=10, addresses=why, tlsa=None)
+
+
+def beside_broken_host(letters: str, cached: CachedPolicy | None) -> Facts:
+    hosts = (*map(host, letters), broken_host())
+    known = with_mx(mx_set(*((10, each.name) for each in hosts), secure=True), cached=cached)
+    return replace(known, dns=replace(known.dns, hosts=hosts))
+
+
+def test_one_host_without_an_address_does_not_stop_a_domain_with_a_policy() -> None:
+    verdict = decision.decide(beside_broken_host("M", policy("enforce")), Settings(), NOW)
+    assert verdict.policy is not None
+    assert build_policy(verdict.policy) == "secure match=m.example.com servername=hostname"
+    assert verdict.reason.endswith("not by way of all hosts: A x.example.com: no answer")
+
+
+@pytest.mark.parametrize(
+    ("letters", "cached"),
+    [
+        pytest.param("", policy("enforce"), id="no other host"),
+        pytest.param("S", policy("enforce"), id="another whose TLSA records failed"),
+        pytest.param("M", policy("enforce", mx="x.example.com"), id="no other that is permitted"),
+    ],
+)
+def test_a_host_whose_address_failed_is_named_in_the_error(
+    letters: str, cached: CachedPolicy
+) -> None:
+    verdict = decision.decide(beside_broken_host(letters, cached), Settings(), NOW)
+    assert verdict.failed in (f"DNS: {SERVFAIL.why}", "DNS: A x.example.com: no answer")
 
 
 @pytest.mark.parametrize("secure", [True, False])
@@ -320,9 +350,9 @@ def secured(known: Facts) -> TlsPolicy:
     return verdict.policy
 
 
-def mx_set(*hosts: tuple[int, str]) -> Present[Mx]:
+def mx_set(*hosts: tuple[int, str], secure: bool = False) -> Present[Mx]:
     records = tuple(Mx(preference=preference, host=name) for preference, name in hosts)
-    return Present(records=records, secure=False, ttl=300, owner="example.com")
+    return Present(records=records, secure=secure, ttl=300, owner="example.com")
 
 
 def test_the_permitted_mx_hosts_are_matched_best_preference_first() -> None:
@@ -397,6 +427,24 @@ def test_a_minimum_gives_its_protocols_to_whatever_is_answered() -> None:
     verdict = overridden(facts("A"), minimum=Level.ENCRYPT, protocols=">=TLSv1.2", ciphers="high")
     assert verdict.policy is not None
     assert build_policy(verdict.policy) == "dane-only protocols=>=TLSv1.2 ciphers=high"
+
+
+@pytest.mark.parametrize("main", [level for level in Level if level is not Level.FINGERPRINT])
+def test_a_minimum_gives_its_protocols_also_where_main_cf_has_the_level(main: Level) -> None:
+    verdict = overridden(facts("M"), main, minimum=Level.MAY, protocols=">=TLSv1.2")
+    level = Level.MAY if main is Level.NONE else main
+    assert verdict.policy is not None
+    assert build_policy(verdict.policy) == f"{level.value} protocols=>=TLSv1.2"
+
+
+def test_a_minimum_cannot_give_protocols_to_fingerprints_that_only_main_cf_has() -> None:
+    verdict = overridden(facts("M"), Level.FINGERPRINT, minimum=Level.MAY, ciphers="high")
+    assert word(verdict) == "-"
+
+
+def test_a_minimum_of_secure_is_not_met_by_verify() -> None:
+    verdict = overridden(facts("M"), Level.VERIFY, minimum=Level.SECURE)
+    assert word(verdict) == "secure"
 
 
 def test_a_minimum_below_main_cf_does_not_lower_it() -> None:
