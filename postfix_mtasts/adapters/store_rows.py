@@ -19,7 +19,7 @@ from postfix_mtasts.core.tls_event import ResultType
 Row: TypeAlias = tuple[str | bytes | float | None, ...]
 
 POLICY_COLUMNS = ("record_id", "text", "fetched", "checked", "mode", "expires")
-FAILURE_COLUMNS = ("failed_id", "failed_at", "failed_kind", "failed_why")
+FAILURE_COLUMNS = ("failed_id", "failed_at", "failed_retry", "failed_kind", "failed_why")
 STS_COLUMNS = POLICY_COLUMNS + FAILURE_COLUMNS
 
 _NO_POLICY: Row = (None,) * len(POLICY_COLUMNS)
@@ -91,16 +91,22 @@ def _build_failure(failure: FailedFetch | None) -> Row:
     if failure is None:
         return _NO_FAILURE
     why = failure.why.encode("utf-8", "replace").decode()  # a lone surrogate is not storable
-    return (failure.record_id, failure.at, failure.kind.value, why)
+    return (failure.record_id, failure.at, failure.retry_at, failure.kind.value, why)
 
 
 def _parse_failure(row: Row) -> FailedFetch:
-    record_id, at, kind, why = row
+    record_id, at, retry_at, kind, why = row
     try:
         result_type = ResultType(kind)
     except ValueError:
         raise ParseError(f"stored failure: {kind!r:.40} is no result type") from None
-    return FailedFetch(record_id=_text(record_id), at=_time(at), kind=result_type, why=_text(why))
+    return FailedFetch(
+        record_id=_text(record_id),
+        at=_time(at),
+        retry_at=_time(retry_at),
+        kind=result_type,
+        why=_text(why),
+    )
 
 
 def _text(value: object) -> str:

@@ -48,6 +48,7 @@ SCHEMA = (
     expires REAL,
     failed_id TEXT,
     failed_at REAL,
+    failed_retry REAL,
     failed_kind TEXT,
     failed_why TEXT
 ) WITHOUT ROWID""",

@@ -5,7 +5,7 @@ different answers (RFC 7672 section 2.1, RFC 8461 section 5), so a look-up is
 one of three values and is never folded into a bool.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
@@ -52,9 +52,11 @@ class Unavailable:
     """DNS would not say: SERVFAIL (so also bogus), time-out, refusal, a CNAME loop.
 
     *why* is for the mail log, such as "MX example.com: SERVFAIL from 127.0.0.1".
+    *ours*: we were too busy to ask, which says nothing of the name.
     """
 
     why: str
+    ours: bool = False
 
 
 Lookup: TypeAlias = Present[T_co] | Absent | Unavailable
@@ -120,6 +122,7 @@ class FailedFetch:
 
     record_id: str
     at: float  # seconds since the epoch
+    retry_at: float  # seconds since the epoch: not before that for this id
     kind: ResultType  # one of the three sts-*
     why: str
 
@@ -182,3 +185,20 @@ def mx_hosts(mx: Lookup[Mx] | None, nexthop: NextHop) -> tuple[Mx, ...]:
         return tuple(Mx(preference=preference, host=host) for preference, host in ordered)
     implicit = nexthop.form is Form.HOST or (isinstance(mx, Absent) and not mx.nxdomain)
     return (Mx(preference=0, host=nexthop.name),) if implicit else ()
+
+
+def every_lookup(dns: DnsFacts) -> Iterator[Lookup[object]]:
+    """Yield each look-up that *dns* is made of."""
+    for lookup in (dns.mx, dns.sts_record):
+        if lookup is not None:
+            yield lookup
+    for host in dns.hosts:
+        yield host.addresses
+        if host.tlsa is not None:
+            yield host.tlsa
+
+
+def overload(dns: DnsFacts) -> str:
+    """Return why we could not ask all that *dns* should tell, "" where we could."""
+    lookups = (lookup for lookup in every_lookup(dns) if isinstance(lookup, Unavailable))
+    return next((lookup.why for lookup in lookups if lookup.ours), "")

@@ -10,8 +10,8 @@ lie in the future: then DNS facts are stale, and policies stay in force, because
 neither may weaken an answer.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
+from math import inf
 
 from postfix_mtasts.core import mta_sts
 from postfix_mtasts.core.facts import (
@@ -22,6 +22,7 @@ from postfix_mtasts.core.facts import (
     Present,
     StsFacts,
     Unavailable,
+    every_lookup,
 )
 
 UNAVAILABLE_SECONDS = 10
@@ -73,22 +74,12 @@ def fetch_wanted(record: mta_sts.Record, sts: StsFacts, now: float) -> bool:
 
 
 def _remembered(failure: FailedFetch, now: float) -> bool:
-    return 0 <= now - failure.at < FETCH_RETRY_SECONDS
+    return failure.at <= now < failure.retry_at
 
 
 def dns_lifetime(dns: DnsFacts) -> float:
     """Return for how many seconds from its gathering all of *dns* may be believed."""
-    return min(map(_lifetime, _lookups(dns)), default=0)
-
-
-def _lookups(dns: DnsFacts) -> Iterator[Lookup[object]]:
-    for lookup in (dns.mx, dns.sts_record):
-        if lookup is not None:
-            yield lookup
-    for host in dns.hosts:
-        yield host.addresses
-        if host.tlsa is not None:
-            yield host.tlsa
+    return min(map(_lifetime, every_lookup(dns)), default=0)
 
 
 def _lifetime(lookup: Lookup[object]) -> int:
@@ -105,14 +96,22 @@ def remaining(dns: DnsFacts, sts: StsFacts, now: float) -> float:
     """Return for how many seconds from *now* on a decision on these facts holds.
 
     It ends with the first DNS answer to run out, with the policy, or when a
-    failed fetch may be tried again.
+    failed fetch may be tried again; while a fetch is wanted it holds for seconds.
     """
     ends = [dns_remaining(dns, now)]
     if in_force(sts.cached, now) is not None and sts.cached is not None:
         ends.append(policy_expires(sts.cached) - now)
-    if sts.failure is not None and _retry_pending(dns, sts, now):
-        ends.append(sts.failure.at + FETCH_RETRY_SECONDS - now)
+    if isinstance(dns.sts_record, Present):
+        ends.append(_until_next_fetch(dns.sts_record.records[0], sts, now))
     return max(0.0, min(ends))
+
+
+def _until_next_fetch(record: mta_sts.Record, sts: StsFacts, now: float) -> float:
+    if is_current(sts.cached, record, now):
+        return inf
+    if sts.failure is None or fetch_wanted(record, sts, now):
+        return UNAVAILABLE_SECONDS
+    return sts.failure.retry_at - now
 
 
 def is_fresh(dns: DnsFacts, sts: StsFacts, now: float) -> bool:
@@ -124,17 +123,8 @@ def is_fresh(dns: DnsFacts, sts: StsFacts, now: float) -> bool:
     record = dns.sts_record
     if isinstance(record, Present) and fetch_wanted(record.records[0], sts, now):
         return False
-    failed = any(isinstance(lookup, Unavailable) for lookup in _lookups(dns))
+    failed = any(isinstance(lookup, Unavailable) for lookup in every_lookup(dns))
     return not failed and remaining(dns, sts, now) > 0
-
-
-def _retry_pending(dns: DnsFacts, sts: StsFacts, now: float) -> bool:
-    record = dns.sts_record
-    return (
-        isinstance(record, Present)
-        and not is_current(sts.cached, record.records[0], now)
-        and not fetch_wanted(record.records[0], sts, now)
-    )
 
 
 def refresh_at(sts: StsFacts, interval: float, chance: float, now: float) -> float | None:

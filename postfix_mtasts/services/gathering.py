@@ -30,7 +30,7 @@ from postfix_mtasts.ports import Resolver
 
 T = TypeVar("T")
 
-MAX_HOSTS = 32
+MAX_HOSTS = 16
 """MX hosts examined for one next-hop (a security limit)."""
 
 MAX_TTL = 86400

@@ -14,6 +14,7 @@ from postfix_mtasts.core import freshness
 from postfix_mtasts.core.names import Form, NextHop
 from postfix_mtasts.ports import Clock, Store
 from postfix_mtasts.services.answers import Answers
+from postfix_mtasts.services.lookups import Unanswered
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,8 @@ class Upkeep:
         async with self._fetching:
             try:
                 await self._fetch_again(domain)
+            except Unanswered as error:
+                log.warning("refresh domain=%s: %s", domain, error)
             except Exception:  # the outermost frame of a task: a bug must not end the daemon
                 log.exception("refresh domain=%s: internal error", domain)
 

@@ -88,7 +88,8 @@ def policy(
 
 
 def failure(why: str = "timed out", at: float = NOW) -> FailedFetch:
-    return FailedFetch(record_id="2", at=at, kind=ResultType.STS_POLICY_FETCH_ERROR, why=why)
+    kind = ResultType.STS_POLICY_FETCH_ERROR
+    return FailedFetch(record_id="2", at=at, retry_at=at + 300, kind=kind, why=why)
 
 
 def stored(cached: CachedPolicy | None = None, failed: FailedFetch | None = None) -> Stored:

@@ -49,7 +49,11 @@ CACHED = CachedPolicy(
     checked=NOW,
 )
 FAILURE = FailedFetch(
-    record_id="2024", at=NOW, kind=ResultType.STS_WEBPKI_INVALID, why="certificate has expired"
+    record_id="2024",
+    at=NOW,
+    retry_at=NOW + 300,
+    kind=ResultType.STS_WEBPKI_INVALID,
+    why="certificate has expired",
 )
 
 

@@ -50,7 +50,11 @@ CACHED = CachedPolicy(
     record_id="2024", policy=POLICY, text=b"", fetched=NOW - 60.5, checked=NOW - 30
 )
 FAILURE = FailedFetch(
-    record_id="2025", at=NOW - 1, kind=ResultType.STS_WEBPKI_INVALID, why="certificate has expired"
+    record_id="2025",
+    at=NOW - 1,
+    retry_at=NOW + 299,
+    kind=ResultType.STS_WEBPKI_INVALID,
+    why="certificate has expired",
 )
 
 

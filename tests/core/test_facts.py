@@ -4,12 +4,15 @@ import pytest
 
 from postfix_mtasts.core.facts import (
     Absent,
+    DnsFacts,
+    HostFacts,
     Lookup,
     Mx,
     Present,
     Unavailable,
     merge_addresses,
     mx_hosts,
+    overload,
 )
 from postfix_mtasts.core.names import Form, NextHop
 
@@ -78,3 +81,17 @@ def test_hosts_come_in_the_order_of_trying(answer: Lookup[Mx], hosts: tuple[str,
 def test_a_host_in_brackets_is_its_own_mail_host() -> None:
     nexthop = NextHop(form=Form.HOST, name="relay.example.net")
     assert [record.host for record in mx_hosts(None, nexthop)] == ["relay.example.net"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "why"),
+    [
+        pytest.param(True, "too busy", id="we were too busy to ask"),
+        pytest.param(False, "", id="the name itself could not be looked up"),
+    ],
+)
+def test_an_overload_of_ours_is_told_from_trouble_of_theirs(*, ours: bool, why: str) -> None:
+    failed = Unavailable(why="too busy", ours=ours)
+    host = HostFacts(name="mx.example.com", preference=10, addresses=V4, tlsa=failed)
+    dns = DnsFacts(gathered=0, mx=NONE, hosts=(host,), sts_record=None)
+    assert overload(dns) == why

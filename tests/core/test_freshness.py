@@ -30,7 +30,11 @@ def cached(*, record_id: str = "1", checked: float = NOW, max_age: int = 86400) 
 
 def failure(*, record_id: str = "1", at: float = NOW) -> FailedFetch:
     return FailedFetch(
-        record_id=record_id, at=at, kind=ResultType.STS_POLICY_FETCH_ERROR, why="refused"
+        record_id=record_id,
+        at=at,
+        retry_at=at + freshness.FETCH_RETRY_SECONDS,
+        kind=ResultType.STS_POLICY_FETCH_ERROR,
+        why="refused",
     )
 
 
@@ -148,7 +152,7 @@ def test_facts_gathered_in_the_future_are_stale() -> None:
             present(1000), StsFacts(cached=cached(max_age=70)), 70, id="a policy that runs out"
         ),
         pytest.param(
-            present(1000),
+            Absent(secure=False, ttl=1000),
             StsFacts(cached=cached(checked=NOW - 90000)),
             500,
             id="a policy long expired ends nothing any more",
@@ -165,8 +169,8 @@ def test_facts_gathered_in_the_future_are_stale() -> None:
         pytest.param(
             present(1000),
             StsFacts(failure=failure(record_id="0", at=NOW - 200)),
-            500,
-            id="a failure for an old id calls for no retry",
+            10,
+            id="a policy that is yet to be fetched: for seconds",
         ),
         pytest.param(
             Absent(secure=False, ttl=1000),

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from postfix_mtasts.core.facts import Unavailable
 from postfix_mtasts.core.names import Form, NextHop
-from postfix_mtasts.services import lookups
+from postfix_mtasts.services import gathering, lookups
 from tests.world import World, daemon, story
 
 DOMAIN = "example.com"
@@ -238,7 +239,7 @@ async def test_ten_thousand_mx_hosts_are_answered_in_time_and_never_as_fully_pro
         began = time.monotonic()
         assert await running.ask(DOMAIN) == "OK dane"
         assert time.monotonic() - began < 5
-        assert sum(kind == "TLSA" for _, kind in world.asked) == 32
+        assert sum(kind == "TLSA" for _, kind in world.asked) == gathering.MAX_HOSTS
         assert await running.ask(DOMAIN, "requiretls") == "OK dane-only"
 
 
@@ -264,3 +265,36 @@ async def test_a_bug_in_a_look_up_is_a_temporary_error_and_the_next_one_works(
         assert reply == "TEMP internal error looking example.com up, see the log"
         assert "Traceback" in caplog.text
         assert await running.ask(DOMAIN) == ENFORCED
+
+
+@story
+async def test_our_own_overload_is_a_temporary_error_and_never_an_absence() -> None:
+    busy = Unavailable(why="too many DNS queries at once", ours=True)
+    for name, kind in (
+        ("example.com", "MX"),
+        ("_mta-sts.example.com", "TXT"),
+        (MX, "A"),
+        (POLICY_HOST, "A"),
+    ):
+        world = protected_world()
+        world.has(POLICY_HOST, "AAAA")
+        answer = world.dns[name, kind]
+        world.dns[name, kind] = busy
+        async with daemon(world) as running:
+            reply = await running.ask(DOMAIN)
+            assert reply == "TEMP too many DNS queries at once", (name, kind)
+            world.dns[name, kind] = answer
+            assert await running.ask(DOMAIN) == ENFORCED, "it was remembered"
+
+
+@story
+async def test_more_look_ups_than_may_wait_are_refused_at_once() -> None:
+    world = World()
+    async with daemon(world) as running, asyncio.TaskGroup() as group:
+        most = running.answers.plan.lookups.most
+        for number in range(most):
+            world.sticks(f"d{number}.example", "MX")
+            group.create_task(running.ask(f"d{number}.example"))
+        await running.until(lambda: running.answers.plan.lookups.under_way() == most)
+        assert await running.ask("one.more.example") == "TEMP too many look-ups at once"
+        world.lets_go()

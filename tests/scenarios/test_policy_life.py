@@ -1,13 +1,15 @@
 """The life of an MTA-STS policy: fetched, renewed, changed, withdrawn, lost (RFC 8461)."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
-from postfix_mtasts.core import mta_sts
+from postfix_mtasts.core import freshness, mta_sts
 from postfix_mtasts.core.tls_event import ResultType
 from postfix_mtasts.ports import FetchFailed
-from tests.world import NXDOMAIN, World, daemon, story
+from postfix_mtasts.services import lookups
+from tests.world import NXDOMAIN, TTL, World, daemon, story
 
 DOMAIN = "example.com"
 RECORD = ("_mta-sts.example.com", "TXT")
@@ -284,3 +286,37 @@ async def test_an_older_snapshot_does_not_overwrite_a_newer_policy() -> None:
         world.fails(*RECORD)
         await running.pass_time(301)
         assert await running.ask(f"[{DOMAIN}]") == expected
+
+
+@story
+async def test_a_fetch_quicker_than_dns_is_made_once_and_not_thrown_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    world = protected_world()
+    world.sticks("mx.example.com", "A")
+    async with daemon(world) as running, asyncio.TaskGroup() as group:
+        asking = group.create_task(running.ask(DOMAIN))
+        await running.until(lambda: "policy domain=example.com" in caplog.text)
+        world.https.clear()
+        world.lets_go()
+        assert await asking == ENFORCED
+    assert world.fetched.total() == 1
+
+
+@story
+async def test_the_policy_in_force_is_told_while_the_host_of_a_new_one_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lookups, "EARLY", 0)
+    world = protected_world()
+    async with daemon(world) as running:
+        assert await running.ask(DOMAIN) == ENFORCED
+        await running.pass_time(TTL)
+        world.publishes(DOMAIN, mode="none", record_id="2")
+        world.sticks(POLICY_HOST, "HTTPS")
+        assert await running.ask(DOMAIN) == ENFORCED
+        world.lets_go()
+        await running.idle()
+        await running.pass_time(freshness.UNAVAILABLE_SECONDS)
+        assert await running.ask(DOMAIN) == NOTHING

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from postfix_mtasts.core import mta_sts
+from postfix_mtasts.core import freshness, mta_sts
 from postfix_mtasts.core.facts import (
     Absent,
     CachedPolicy,
@@ -18,7 +18,7 @@ from postfix_mtasts.core.facts import (
 )
 from postfix_mtasts.core.tls_event import ResultType
 from postfix_mtasts.ports import FetchFailed
-from postfix_mtasts.services.policies import Policies
+from postfix_mtasts.services.policies import Busy, Policies
 from tests.world import START, World, story
 
 DOMAIN = "example.com"
@@ -155,7 +155,11 @@ async def test_an_unchanged_id_proves_the_policy_current_when_it_was_asked_for()
 async def test_a_fetch_that_failed_for_this_id_is_not_tried_again_too_soon() -> None:
     world = published()
     failure = FailedFetch(
-        record_id="1", at=START - 200, kind=ResultType.STS_POLICY_INVALID, why="bad"
+        record_id="1",
+        at=START - 200,
+        retry_at=START + 100,
+        kind=ResultType.STS_POLICY_INVALID,
+        why="bad",
     )
     known = StsFacts(failure=failure)
     async with policies(world) as fetching:
@@ -216,7 +220,7 @@ async def test_a_refresh_fetches_whatever_the_record_says(
 
 
 @story
-async def test_a_bug_in_a_fetch_is_a_failure_that_leaves_the_policy_and_the_daemon(
+async def test_a_bug_in_a_fetch_is_no_failure_of_the_domain(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = published()
@@ -226,11 +230,53 @@ async def test_a_bug_in_a_fetch_is_a_failure_that_leaves_the_policy_and_the_daem
 
     monkeypatch.setattr(world, "fetch", breaks)
     async with policies(world) as fetching:
-        sts = await fetching.update(DOMAIN, record(), KNOWN, asked=START)
-    assert sts.cached == KNOWN.cached
-    assert sts.failure is not None
-    assert sts.failure.why == "internal error fetching the policy of example.com"
+        with pytest.raises(Busy, match="internal error fetching the policy"):
+            await fetching.update(DOMAIN, record(), KNOWN, asked=START)
     assert "Traceback" in caplog.text
+
+
+@story
+async def test_a_fetch_that_we_were_too_busy_for_is_no_failure_of_the_domain() -> None:
+    world = published()
+    kind = ResultType.STS_POLICY_FETCH_ERROR
+    world.https["mta-sts.example.com"] = FetchFailed(kind=kind, why="too many fetches", ours=True)
+    async with policies(world) as fetching:
+        with pytest.raises(Busy, match="too many fetches"):
+            await fetching.update(DOMAIN, record(), StsFacts(), asked=START)
+
+
+@story
+async def test_an_address_that_we_were_too_busy_for_is_no_failure_of_the_domain() -> None:
+    world = published()
+    world.dns["mta-sts.example.com", "A"] = Unavailable(why="too many DNS queries", ours=True)
+    world.dns["mta-sts.example.com", "AAAA"] = Unavailable(why="too many DNS queries", ours=True)
+    async with policies(world) as fetching:
+        with pytest.raises(Busy, match="too many DNS queries"):
+            await fetching.update(DOMAIN, record(), StsFacts(), asked=START)
+
+
+@story
+async def test_dns_trouble_at_the_policy_host_is_remembered_for_seconds_only() -> None:
+    world = published()
+    world.fails("mta-sts.example.com", "A")
+    world.fails("mta-sts.example.com", "AAAA")
+    async with policies(world) as fetching:
+        sts = await fetching.update(DOMAIN, record(), StsFacts(), asked=START)
+    assert sts.failure is not None
+    assert sts.failure.retry_at == START + freshness.UNAVAILABLE_SECONDS
+
+
+@story
+async def test_the_outcome_of_a_fetch_that_was_begun_counts_however_long_it_is_over() -> None:
+    world = published()
+    async with policies(world) as fetching:
+        begun = fetching.begin(DOMAIN, record(), StsFacts())
+        assert begun is not None
+        await begun
+        world.https.clear()
+        sts = await fetching.update(DOMAIN, record(), StsFacts(), asked=START, begun=begun)
+    assert sts.cached is not None
+    assert world.fetched.total() == 1
 
 
 @story
