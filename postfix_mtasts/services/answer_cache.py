@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 
+BYTES_EACH = 600
+"""What requests and replies may take on average; most take a fifth of it."""
+
 HOT_HITS = 2
 AHEAD_SHARE = 0.08
 """The last part of its life in which a hot answer is refreshed."""
@@ -33,11 +36,18 @@ class Answer:
 
 
 class AnswerCache:
-    """At most *limit* answers; `answers` is the dictionary that the hot path reads."""
+    """At most *limit* answers, and `BYTES_EACH` times as many bytes of them.
+
+    Strangers choose how long an answer is and in how many ways its domain is spelt,
+    so that a number of answers alone would bound nothing.  `answers` is the
+    dictionary that the hot path reads.
+    """
 
     def __init__(self, *, limit: int) -> None:
         self.answers: dict[bytes, Answer] = {}
         self._limit = limit
+        self._most_bytes = BYTES_EACH * limit
+        self._bytes = 0
         self._timetable: dict[int, dict[bytes, None]] = {}  # second -> requests due in it
 
     def put(
@@ -46,10 +56,12 @@ class AnswerCache:
         """Keep *reply* for *request*; not at all where less than a second is left."""
         self._remove(request)
         ends = math.floor(now + lifetime)
-        if ends <= now:
+        size = len(request) + len(reply)
+        if ends <= now or size > self._most_bytes:
             return
-        if len(self.answers) >= self._limit:
+        while len(self.answers) >= self._limit or self._bytes + size > self._most_bytes:
             self._make_room()
+        self._bytes += size
         ahead = math.floor(ends - AHEAD_SHARE * lifetime)
         due = ahead if ahead > now else ends
         self.answers[request] = Answer(reply=reply, ends=ends, due=due, protects=protects)
@@ -62,7 +74,7 @@ class AnswerCache:
             for request in self._timetable.pop(second):
                 answer = self.answers[request]
                 if answer.ends <= now:
-                    del self.answers[request]
+                    self._forget(request, answer)
                     continue
                 answer.due = answer.ends
                 self._file(request, answer.due)
@@ -81,22 +93,28 @@ class AnswerCache:
         """Drop all; the dictionary itself stays, since connections hold it."""
         self.answers.clear()
         self._timetable.clear()
+        self._bytes = 0
 
     def _file(self, request: bytes, second: int) -> None:
         self._timetable.setdefault(second, {})[request] = None
 
     def _remove(self, request: bytes) -> None:
-        answer = self.answers.pop(request, None)
+        answer = self.answers.get(request)
         if answer is None:
             return
+        self._forget(request, answer)
         due = self._timetable[answer.due]
         del due[request]
         if not due:
             del self._timetable[answer.due]
 
+    def _forget(self, request: bytes, answer: Answer) -> None:
+        del self.answers[request]
+        self._bytes -= len(request) + len(answer.reply)
+
     def _make_room(self) -> None:
         """Drop one answer in a hundred: those that protect nothing first, soonest due first."""
-        count = max(1, self._limit // 100)
+        count = max(1, len(self.answers) // 100)
         order = chain(self._by_time(protects=False), self._by_time(protects=True))
         for request in list(islice(order, count)):
             self._remove(request)

@@ -91,18 +91,17 @@ class Answers:
         if nexthop is None:
             return NOTHING
         verdict = self._operators(request.map, nexthop)
-        return None if verdict is None else self._keep(payload, verdict)
+        if verdict is None:
+            return None
+        self._log(request.map, nexthop, verdict, 0)
+        return self._keep(payload, verdict)
 
     async def eventual(self, payload: bytes) -> bytes:
         """Return the reply to *payload*, a request for which `immediate` has none."""
         request = parse_request(payload)
-        started = self._ticks()
         if request.map == EXPLAIN:
             return await self._explain(request.key)
-        nexthop = parse_nexthop(request.key)
-        verdict, reply = await self._decided(request, payload, nexthop, Why.ASKED)
-        self._log(request.map, nexthop, verdict, self._ticks() - started)
-        return reply
+        return await self._decided(request, payload, parse_nexthop(request.key), Why.ASKED)
 
     async def refresh(self, payload: bytes) -> None:
         """Decide anew what is about to run out; a failure leaves the answer to its end."""
@@ -129,19 +128,17 @@ class Answers:
             return None
         return decision.overridden(override, override.level)
 
-    async def _decided(
-        self, request: Request, payload: bytes, nexthop: NextHop, why: Why
-    ) -> tuple[Verdict, bytes]:
-        plan = self.plan
+    async def _decided(self, request: Request, payload: bytes, nexthop: NextHop, why: Why) -> bytes:
+        plan, started = self.plan, self._ticks()
         try:
             facts = await plan.lookups.facts(nexthop, why)
+            verdict = MAPS[request.map](facts, plan.settings, self._clock())
         except Unanswered as error:
             verdict = _unanswered(error)
-            return verdict, build_verdict_reply(verdict)
-        verdict = MAPS[request.map](facts, plan.settings, self._clock())
+        self._log(request.map, nexthop, verdict, self._ticks() - started)
         if plan is self.plan:
-            return verdict, self._keep(payload, verdict)
-        return verdict, build_verdict_reply(verdict)  # reloaded meanwhile: true, but not for long
+            return self._keep(payload, verdict)
+        return build_verdict_reply(verdict)  # reloaded meanwhile: true, but not for long
 
     def _keep(self, payload: bytes, verdict: Verdict) -> bytes:
         reply = build_verdict_reply(verdict)
