@@ -17,7 +17,7 @@ digits could be called an error.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -147,8 +147,19 @@ def permits(policy: Policy, mx_host: str) -> bool:
     *mx_host* must be spelled as `names.parse_domain` spells it; "", the host of
     a null MX, is never permitted.
     """
-    parent = mx_host.partition(".")[2]
-    return mx_host in policy.mx or f"*.{parent}" in policy.mx
+    return bool(permitted(policy, (mx_host,)))
+
+
+def permitted(policy: Policy, mx_hosts: Iterable[str]) -> tuple[str, ...]:
+    """Return those of *mx_hosts* that *policy* `permits`, in their order.
+
+    A stranger may list thousands on both sides, so that this is the way to ask
+    for many: in time for their sum, not for their product.
+    """
+    patterns = frozenset(policy.mx)
+    return tuple(
+        host for host in mx_hosts if host in patterns or "*." + host.partition(".")[2] in patterns
+    )
 
 
 def _parse_fields(body: bytes) -> tuple[dict[bytes, bytes], tuple[str, ...]]:

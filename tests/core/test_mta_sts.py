@@ -1,5 +1,6 @@
 """MTA-STS: the record, the policy, the hosts it permits."""
 
+import timeit
 from base64 import b64decode
 
 import pytest
@@ -15,6 +16,7 @@ from postfix_mtasts.core.mta_sts import (
     parse_record,
     parse_response,
     permits,
+    permitted,
     policy_lines,
 )
 from postfix_mtasts.core.names import parse_domain
@@ -283,3 +285,19 @@ def test_a_listed_host_is_permitted(mx_host: str) -> None:
 def test_a_host_that_is_not_listed_is_not_permitted(mx_host: str) -> None:
     policy = Policy(mode="enforce", mx=("mx.example.com", "*.example.net"), max_age=1)
     assert not permits(policy, mx_host)
+
+
+def test_the_permitted_hosts_keep_their_order() -> None:
+    policy = Policy(mode="enforce", mx=("mx.example.com", "*.example.net"), max_age=1)
+    hosts = ("b.example.net", "other.example", "mx.example.com", "", "a.example.net", "example.net")
+    assert permitted(policy, iter(hosts)) == ("b.example.net", "mx.example.com", "a.example.net")
+    assert permitted(policy, ()) == ()
+
+
+def test_a_thousand_hosts_are_looked_for_among_ten_thousand_names_in_no_time() -> None:
+    names = tuple(f"n{number}.example" for number in range(10_000))
+    hosts = tuple(f"mx{number}.example.com" for number in range(1_000))
+    policy = Policy(mode="enforce", mx=names, max_age=1)
+    seconds = min(timeit.repeat(lambda: permitted(policy, hosts), number=1, repeat=5))
+    # 1 millisecond as measured, 500 where each is compared with each.
+    assert seconds < 0.02
