@@ -56,10 +56,14 @@ class Resolver(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchFailed:
-    """No document could be had; *kind* is sts-policy-fetch-error or sts-webpki-invalid."""
+    """No document could be had; *kind* is sts-policy-fetch-error or sts-webpki-invalid.
+
+    *ours*: it was our own overload or end, which says nothing of the host.
+    """
 
     kind: ResultType
     why: str
+    ours: bool = False
 
 
 class PolicyFetcher(Protocol):
