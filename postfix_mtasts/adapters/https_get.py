@@ -17,11 +17,13 @@ refused: redirects (it reads their bodies whole even when told not to follow),
 cookies, netrc, proxies from the environment.  From its adapter downwards only
 HTTP is left to it and to urllib3; addresses and TLS are ours.
 
-This module imports `requests`: import it late (see `fetcher`).
+TLS is read through memory, by the `SSLTransport` that urllib3 has for TLS
+within TLS: so all that the server sends passes the line, which counts it.
 
-BUGS: the header may be 100 lines of 64 KiB, the limits of `http.client`.
+This module imports `requests`: import it late (see `fetcher`).
 """
 
+import contextlib
 import http.client
 import logging
 import ssl
@@ -32,6 +34,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPSConnectionPool
 from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import HTTPError
+from urllib3.util.ssltransport import SSLTransport
 
 from postfix_mtasts import __version__
 from postfix_mtasts.adapters.line import Line, LineError, words_of
@@ -102,15 +105,26 @@ class _Connection(HTTPSConnection):
         """
         sock = self._line.dial()
         try:
-            self.sock = self._context.wrap_socket(
-                sock, server_hostname=self._line.host, suppress_ragged_eofs=False
-            )
+            self.sock = _Tls(sock, self._context, self._line.host, suppress_ragged_eofs=False)
         except ssl.SSLCertVerificationError as error:
             words = _CERTIFICATE.get(error.verify_code, error.verify_message)
             raise _CertificateError(f"certificate of {self._line.where}: {words}") from error
         finally:
-            sock.close()  # of no effect once TLS has taken its descriptor
+            if self.sock is None:
+                sock.close()
         self.is_verified = True
+
+
+class _Tls(SSLTransport):
+    """Tells the server, too, what it does wrong."""
+
+    def _ssl_io_loop(self, *args: Any) -> Any:
+        try:
+            return super()._ssl_io_loop(*args)
+        except ssl.SSLError:
+            with contextlib.suppress(OSError):
+                self.socket.sendall(self.outgoing.read())  # the alert, if there is one
+            raise
 
 
 class _Pool(HTTPSConnectionPool):

@@ -8,6 +8,9 @@ then returns at once, be it in connect(), the TLS handshake or a read.
 Addresses are tried in their order, each with its share of the time, so that a
 dead one leaves some to the next.  Nothing is resolved here.
 
+All that is received is counted below TLS, whose own messages have no end
+either; what is sent beyond `MAX_BYTES` ends the line.
+
 BUGS: no happy eyeballs (RFC 8305): a dead first address costs up to
 `CONNECT_SECONDS` before the second is tried.
 """
@@ -19,13 +22,15 @@ import threading
 import time
 
 from postfix_mtasts.core.errors import MtastsError
+from postfix_mtasts.core.mta_sts import MAX_POLICY_BYTES
 
 MAX_ADDRESSES = 8  # tried of one host; more would make us a port scanner on request
 CONNECT_SECONDS = 10.0  # for one address: TCP has sent its SYN four times by then
+MAX_BYTES = MAX_POLICY_BYTES + 96 * 1024  # received: certificates, headers and chunks have the rest
 
 
 class LineError(MtastsError):
-    """No address could be reached; the text says why, address by address."""
+    """No address could be reached, or too much came from it; the text says why."""
 
 
 class Line:
@@ -56,7 +61,8 @@ class Line:
         """Return a socket connected to the first address that answers.
 
         The caller closes both it and the line.  Raises `LineError` where none
-        answers in time, or after `cut`.
+        answers in time, or after `cut`; so does the socket's recv(), by which
+        alone it may be read, beyond `MAX_BYTES`.
         """
         failed = []
         for tried, address in enumerate(self._addresses):
@@ -89,7 +95,7 @@ class Line:
         """Return a socket connected to *address*, or raise `OSError` or `LineError`."""
         self.address = address
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = _Bounded(family, socket.SOCK_STREAM)
         try:
             self._hold(sock)
             sock.settimeout(seconds)
@@ -99,10 +105,11 @@ class Line:
             sock.close()
             raise
         sock.settimeout(self.seconds)
+        sock.where = self.where
         return sock
 
     def _hold(self, sock: socket.socket) -> None:
-        """Keep a duplicate of *sock* to cut it by: TLS takes the original's descriptor away."""
+        """Keep a duplicate of *sock* to cut it by, which nobody else closes meanwhile."""
         self.close()
         with self._lock:
             self._held = sock.dup()
@@ -111,6 +118,22 @@ class Line:
     def _refuse_if_cut(self) -> None:
         if self._cut:
             raise LineError(f"{self.where}: cut off")
+
+
+class _Bounded(socket.socket):
+    """A socket that receives `MAX_BYTES` and no more."""
+
+    where = ""
+    _left = MAX_BYTES
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """Return what came, or raise `LineError` where it was too much."""
+        data = super().recv(min(bufsize, self._left + 1), flags)
+        self._left -= len(data)
+        if self._left < 0:
+            limit = MAX_BYTES // 1024
+            raise LineError(f"{self.where}: more than {limit} KiB were sent for one policy")
+        return data
 
 
 def words_of(error: OSError) -> str:

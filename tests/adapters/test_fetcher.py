@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import logging
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import pytest
 
 from postfix_mtasts import __version__
 from postfix_mtasts.adapters.fetcher import HttpsFetcher
+from postfix_mtasts.adapters.line import MAX_BYTES
 from postfix_mtasts.core.mta_sts import MAX_POLICY_BYTES, Response, parse_response
 from postfix_mtasts.core.tls_event import ResultType
 from postfix_mtasts.ports import FetchFailed
@@ -253,18 +255,29 @@ def test_a_ca_file_that_cannot_be_used_is_told_at_once(tmp_path: Path) -> None:
 def test_tls_older_than_1_2_is_refused_by_us(
     authority: Authority, good: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
-    from ssl import TLSVersion  # noqa: PLC0415 -- used here only
-
     with HttpsServer(good, never) as server:
         server.context.set_ciphers("ALL:@SECLEVEL=0")
-        server.context.minimum_version = TLSVersion.TLSv1
-        server.context.maximum_version = TLSVersion.TLSv1_1
+        server.context.minimum_version = ssl.TLSVersion.TLSv1
+        server.context.maximum_version = ssl.TLSVersion.TLSv1_1
         server.script = Conversation.handshake
         answer = fetch(authority, server)
     assert recwarn
     assert isinstance(answer, FetchFailed)
     assert answer.kind is ResultType.STS_POLICY_FETCH_ERROR
     assert answer.why.startswith(f"{HOST} [127.0.0.1]: TLS failed: ")
+
+
+def test_a_server_is_told_what_is_wrong_with_its_certificate(authority: Authority) -> None:
+    told = []
+
+    def script(talk: Conversation) -> None:
+        try:
+            talk.handshake()
+        except ssl.SSLError as error:
+            told.append(error.reason)
+
+    fetch_from(authority, authority.expired(HOST), script)
+    assert told == ["SSLV3_ALERT_CERTIFICATE_EXPIRED"]
 
 
 # How long it takes
@@ -283,12 +296,6 @@ def says_nothing(talk: Conversation) -> None:
     talk.wait_until_client_leaves()
 
 
-def continues_for_ever(talk: Conversation) -> None:
-    talk.handshake()
-    talk.read_request()
-    talk.flood(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
-
-
 SLOW = {
     "says nothing": says_nothing,
     "drips in the handshake": stalls_in_the_handshake,
@@ -296,7 +303,6 @@ SLOW = {
     "drips in the body": drips(HEAD + b"Content-Length: 9999\r\n\r\n", b"version: STSv1\r\n"),
     "drips in the size of a chunk": drips(HEAD + CHUNKED, b"0"),
     "drips trailers": drips(HEAD + CHUNKED + b"0\r\n", b"X: x\r\n"),
-    "floods with interim answers": continues_for_ever,
 }
 
 
@@ -418,6 +424,36 @@ def test_closing_cuts_fetches_short(authority: Authority, good: Path) -> None:
         answer, taken = asyncio.run(close(server))
     assert isinstance(answer, FetchFailed)
     assert taken < MOMENTS
+
+
+# How much it may send
+
+
+def floods(begin: bytes, data: bytes) -> Script:
+    return sends(begin, then=lambda talk: talk.flood(data))
+
+
+FLOODS = {
+    "interim answers": floods(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
+    "headers of interim answers": floods(b"", b"HTTP/1.1 100 Continue\r\nX: x\r\n\r\n" * 100),
+    "long header lines": floods(HEAD, b"X: " + b"x" * 65_000 + b"\r\n"),
+    "long extensions of chunks": floods(HEAD + CHUNKED, b"1;" + b"x" * 60_000 + b"\r\nx\r\n"),
+    "chunks of one byte": floods(HEAD + CHUNKED, b"1\r\nx\r\n" * 1000),
+    "trailers": floods(HEAD + CHUNKED + b"0\r\n", b"X: x\r\n" * 1000),
+}
+
+
+@pytest.mark.parametrize("script", FLOODS.values(), ids=FLOODS)
+def test_a_server_that_floods_is_cut_off(authority: Authority, good: Path, script: Script) -> None:
+    answer = fetch_from(authority, good, script)
+    assert answer == failure(f"{HOST} [127.0.0.1]: more than 160 KiB were sent for one policy")
+
+
+def test_what_tls_sends_of_its_own_counts_too(authority: Authority, good: Path) -> None:
+    with HttpsServer(good, answers(POLICY)) as server:
+        server.context.num_tickets = MAX_BYTES // 200  # none is shorter
+        answer = fetch(authority, server)
+    assert answer == failure(f"{HOST} [127.0.0.1]: more than 160 KiB were sent for one policy")
 
 
 # What it may say

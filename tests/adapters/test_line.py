@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from postfix_mtasts.adapters.line import MAX_ADDRESSES, Line, LineError, words_of
+from postfix_mtasts.adapters.line import MAX_ADDRESSES, MAX_BYTES, Line, LineError, words_of
 from tests.adapters.https_server import deaf_port
 
 LONG = 20.0  # seconds, of what must not take so long
@@ -35,6 +35,19 @@ def test_the_socket_may_block_for_no_longer_than_the_whole() -> None:
         line = Line("host.example", ("127.0.0.1",), port, LONG)
         with line.dial() as sock, contextlib.closing(line):
             assert sock.gettimeout() == LONG
+
+
+def test_a_line_carries_so_many_bytes_and_no_more() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        line = Line("host.example", ("127.0.0.1",), listener.getsockname()[1], LONG)
+        with line.dial() as sock, contextlib.closing(line):
+            with listener.accept()[0] as far:
+                far.sendall(b"x" * (MAX_BYTES + 1))
+            left = MAX_BYTES
+            while left:
+                left -= len(sock.recv(min(left, 65536)))
+            with pytest.raises(LineError, match=r"host\.example .*more than 160 KiB"):
+                sock.recv(65536)
 
 
 def test_each_address_has_its_share_of_the_time() -> None:
