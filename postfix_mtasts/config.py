@@ -209,7 +209,7 @@ class Limits:
     cached_domains: int = key(integer(at_most=100_000_000), 100_000)
     connections: int = key(integer(at_most=1_000_000), 10_000)
     lookups: int = key(integer(at_most=1_000_000), 1000)  # fresh ones, at one time
-    queries: int = key(integer(at_most=1_000_000), 512)  # DNS, at one time
+    queries: int = key(integer(at_most=1_000_000), 2000)  # DNS, at one time
     fetches: int = key(integer(at_most=10_000), 32)  # HTTPS, at one time
 
 

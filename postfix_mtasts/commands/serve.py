@@ -16,6 +16,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from postfix_mtasts.adapters import listeners, process
@@ -223,26 +224,29 @@ class _Daemon:
             await self._reload.wait()
             self._reload.clear()
             self._notifier.reloading()
-            self._read_again(group)
+            await self._read_again(group)
             self._notifier.ready(self._status())
 
-    def _read_again(self, group: asyncio.TaskGroup) -> None:
+    async def _read_again(self, group: asyncio.TaskGroup) -> None:
         try:
-            config = self._source.load()
-            unchanged = ("server.listen", "store", "limits")
-            if (config.server.listen, config.store, config.limits) != (
-                self._config.server.listen,
-                self._config.store,
-                self._config.limits,
-            ):
-                log.warning("changes of %s wait for a restart", ", ".join(unchanged))
-            self._adopt(config, group)
+            # A file of thousands of policies takes seconds to parse.
+            config = await asyncio.to_thread(self._source.load)
+            self._adopt(self._with_fixed_parts(config), group)
         except ConfigError as error:
             log.error("the new configuration is refused, the old one stays: %s", error)  # noqa: TRY400 - the operator's mistake, no traceback
             return
         logging.getLogger().setLevel(config.logging.level.upper())
         group.create_task(self._test_dnssec())
         log.info("configuration read again")
+
+    def _with_fixed_parts(self, config: Config) -> Config:
+        """Return *config* with those parts of the old one that only a start can change."""
+        old = self._config
+        server = replace(config.server, listen=old.server.listen)
+        fixed = replace(config, server=server, store=old.store, limits=old.limits)
+        if fixed != config:
+            log.warning("changes of server.listen, store and limits wait for a restart")
+        return fixed
 
 
 async def _retire(lookups: Lookups, fetcher: HttpsFetcher) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from postfix_mtasts.services.answer_cache import HOT_HITS, AnswerCache
+from postfix_mtasts.services.answer_cache import BYTES_EACH, HOT_HITS, AnswerCache
 
 
 def put(
@@ -158,3 +158,28 @@ def test_memory_does_not_leak_however_many_questions_come_and_go() -> None:
     assert len(cache.answers) <= 100
     filed = sum(map(len, cache._timetable.values()))  # noqa: SLF001 - what must not leak
     assert filed == len(cache.answers)
+
+
+def test_long_answers_are_bounded_by_their_bytes_however_few_they_are() -> None:
+    cache = AnswerCache(limit=100)
+    for number in range(1000):
+        reply = bytes(10_000)
+        cache.put(b"%04d" % number, reply, lifetime=100, protects=True, now=1000)
+        held = sum(len(request) + len(answer.reply) for request, answer in cache.answers.items())
+        assert 0 < held <= BYTES_EACH * 100
+
+
+def test_an_answer_larger_than_all_that_may_be_kept_is_not_kept() -> None:
+    cache = AnswerCache(limit=1)
+    cache.put(b"request", bytes(BYTES_EACH), lifetime=100, protects=True, now=1000)
+    assert not cache.answers
+
+
+def test_bytes_are_given_back_by_answers_that_go() -> None:
+    cache = AnswerCache(limit=2)
+    for number in range(50):
+        now = 1000 + 10 * number
+        cache.put(b"request", bytes(BYTES_EACH), lifetime=5, protects=True, now=now)
+        assert cache.answers
+        cache.tick(now + 5)
+        assert not cache.answers

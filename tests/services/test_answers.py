@@ -151,6 +151,24 @@ async def test_a_refresh_that_fails_leaves_the_answer(monkeypatch: pytest.Monkey
 
 
 @story
+async def test_the_operators_answers_and_those_made_ahead_are_logged_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "postfix_mtasts.services.answers")
+    async with daemon(protected_world(), settings=own_answer(Level.ENCRYPT)) as running:
+        await running.ask("example.com")
+        await running.ask("example.com")
+        await running.ask("nothing.example")
+        await running.answers.refresh(b"policy nothing.example")
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.partition(" ms=")[0] for line in lines] == [
+        "answer domain=example.com map=policy level=encrypt source=override",
+        "answer domain=nothing.example map=policy level=notfound source=none",
+        "answer domain=nothing.example map=policy level=notfound source=none",
+    ]
+
+
+@story
 async def test_each_decision_is_one_line_of_the_log_that_a_postmaster_can_read(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
