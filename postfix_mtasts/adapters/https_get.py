@@ -207,6 +207,8 @@ def _words(error: BaseException) -> str:
                 return "connection closed before the answer was complete"
             case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
                 return "connection closed before the answer was complete"
+            case ssl.SSLError(reason="UNEXPECTED_EOF_WHILE_READING"):  # the same to Python 3.11.2
+                return "connection closed before the answer was complete"
             case ssl.SSLError():
                 return f"TLS failed: {(cause.reason or 'unknown').replace('_', ' ').lower()}"
             case OSError():
