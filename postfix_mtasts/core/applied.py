@@ -41,7 +41,7 @@ from postfix_mtasts.core.finding import (
 )
 from postfix_mtasts.core.names import parse_domain
 from postfix_mtasts.core.postfix_log import HANDSHAKE_FAILURE, NOT_IN_STS_POLICY
-from postfix_mtasts.core.tls_event import Datagram, Outcome, ResultType, TlsEvent
+from postfix_mtasts.core.tls_event import DatagramFate, Outcome, ResultType, TlsEvent
 from postfix_mtasts.core.tlsa import Record as TlsaRecord
 
 _OF_TLSA = {ResultType.TLSA_INVALID, ResultType.DNSSEC_INVALID, ResultType.DANE_REQUIRED}
@@ -108,7 +108,7 @@ def news_for_datagrams(event: TlsEvent, in_force: InForce) -> tuple[Finding, ...
     That is an MX host that the MTA-STS policy does not list, which only the log
     names where mail went there all the same.
     """
-    counted = event.datagram is Datagram.SENT and event.outcome is Outcome.SUCCESS
+    counted = event.datagram is DatagramFate.SENT and event.outcome is Outcome.SUCCESS
     outside = _is_outside(in_force, event.mx)
     if event.ours or not counted or not outside or not _is_domain(event.domain):
         return ()

@@ -26,7 +26,7 @@ from postfix_mtasts.core.postfix_log import (
     Tlsrpt,
     Unverified,
 )
-from postfix_mtasts.core.tls_event import Attribution, Datagram, Fault, Outcome, ResultType
+from postfix_mtasts.core.tls_event import Attribution, DatagramFate, Fault, Outcome, ResultType
 
 MAX_ATTEMPTS = 50  # of one request; smtp_mx_address_limit is 5 by default
 
@@ -51,7 +51,7 @@ class Attempt:
     failed: bool = False
     fault: Fault | None = None
     told: Fault | None = None
-    datagram: Datagram = Datagram.NONE
+    datagram: DatagramFate = DatagramFate.NONE
     nexthop: str = ""
     attribution: Attribution = Attribution.RECIPIENT
     queue_id: str = ""
@@ -175,9 +175,9 @@ def _begin(process: Process, peer: Peer, when: float) -> Attempt:
 def _report(process: Process, line: Tlsrpt, when: float) -> None:
     """Note Postfix's own report; there is at most one for a connection."""
     attempt = current(process, line.peer.ip)
-    if attempt is None or attempt.datagram is not Datagram.NONE:
+    if attempt is None or attempt.datagram is not DatagramFate.NONE:
         attempt = _begin(process, line.peer, when)
-    attempt.told, attempt.datagram = line.fault, Datagram.SENT
+    attempt.told, attempt.datagram = line.fault, DatagramFate.SENT
     attempt.established = attempt.established or line.fault is None
     attempt.nexthop, attempt.attribution = line.domain, Attribution.TLSRPT
 
@@ -194,6 +194,6 @@ def _stop(process: Process, line: PolicyError, when: float) -> None:
 
 
 def _lose_datagram(process: Process) -> None:
-    sent = [a for a in process.attempts if a.datagram is Datagram.SENT]
+    sent = [a for a in process.attempts if a.datagram is DatagramFate.SENT]
     if sent:
-        sent[-1].datagram = Datagram.LOST
+        sent[-1].datagram = DatagramFate.LOST

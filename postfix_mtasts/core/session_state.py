@@ -19,7 +19,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from postfix_mtasts.core.attempt import Attempt, Process
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.log_line import Origin
-from postfix_mtasts.core.tls_event import Attribution, Datagram, Fault, ResultType
+from postfix_mtasts.core.tls_event import Attribution, DatagramFate, Fault, ResultType
 
 MAX_PROCESSES = 4096
 MAX_FAULTS = 256
@@ -133,7 +133,7 @@ _ATTEMPT: tuple[_Field[Any], ...] = (
     _flag("failed"),
     _Field("fault", _build_fault, _parse_fault),
     _Field("told", _build_fault, _parse_fault),
-    _Field("datagram", _build_enum, Datagram),
+    _Field("datagram", _build_enum, DatagramFate),
     _text("nexthop"),
     _Field("attribution", _build_enum, Attribution),
     _text("queue_id"),

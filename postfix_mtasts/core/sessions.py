@@ -68,7 +68,7 @@ from postfix_mtasts.core.session_state import (
 )
 from postfix_mtasts.core.tls_event import (
     Attribution,
-    Datagram,
+    DatagramFate,
     Fault,
     Outcome,
     ResultType,
@@ -193,7 +193,7 @@ class SessionTracker:
         if twin is None:
             return
         attempt.fault = attempt.fault or twin.fault
-        if twin.datagram is not Datagram.NONE:
+        if twin.datagram is not DatagramFate.NONE:
             attempt.told, attempt.datagram = twin.told, twin.datagram
             attempt.nexthop, attempt.attribution = twin.nexthop, twin.attribution
 

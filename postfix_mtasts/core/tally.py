@@ -50,7 +50,6 @@ from postfix_mtasts.core.tls_event import (
     ResultType,
     TlsEvent,
 )
-from postfix_mtasts.core.tls_event import Datagram as Told
 from postfix_mtasts.core.tlsrpt_datagram import Datagram
 from postfix_mtasts.core.utc import day_of, day_start
 
@@ -129,8 +128,7 @@ def alike(event: TlsEvent) -> TlsEvent:
 def rows_of_event(event: TlsEvent, in_force: InForce, *, tls_logged: bool) -> tuple[Row, ...]:
     """Return the rows that *event*, from a log, counts in; see `findings_of_event`."""
     day = day_of(event.when)
-    alone = event.adds_to_datagrams and event.datagram is not Told.SENT
-    origin = Origin.LOG_ALONE if alone else Origin.LOG
+    origin = Origin.LOG_ALONE if event.adds_to_datagrams else Origin.LOG
     findings = findings_of_event(event, in_force, tls_logged=tls_logged)
     news = news_for_datagrams(event, in_force)
     return (

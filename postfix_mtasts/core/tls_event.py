@@ -54,7 +54,7 @@ class Source(Enum):
     DATAGRAM = "datagram"
 
 
-class Datagram(Enum):
+class DatagramFate(Enum):
     """What became of Postfix's own report of a session (Postfix >= 3.10)."""
 
     NONE = "none"  # Postfix made none
@@ -107,7 +107,7 @@ class TlsEvent:
     ours: bool = False
     service: str = ""
     source: Source = Source.LOG
-    datagram: Datagram = Datagram.NONE
+    datagram: DatagramFate = DatagramFate.NONE
     attribution: Attribution = Attribution.RECIPIENT
 
     @property
@@ -117,11 +117,9 @@ class TlsEvent:
         Datagrams never tell of hosts that policy forbade to connect to, of mail
         in the clear, nor of themselves where they were lost.
         """
-        return (
-            self.datagram is Datagram.LOST
-            or not self.connected
-            or self.outcome in {Outcome.PLAINTEXT, Outcome.UNSEEN}
-        )
+        if self.datagram is DatagramFate.NONE:
+            return not self.connected or self.outcome in {Outcome.PLAINTEXT, Outcome.UNSEEN}
+        return self.datagram is DatagramFate.LOST
 
 
 def printable(text: bytes) -> str:

@@ -22,7 +22,7 @@ from postfix_mtasts.core.finding import (
     build_policy,
 )
 from postfix_mtasts.core.postfix_log import HANDSHAKE_FAILURE, NOT_IN_STS_POLICY
-from postfix_mtasts.core.tls_event import Datagram, Fault, Outcome, ResultType, TlsEvent
+from postfix_mtasts.core.tls_event import DatagramFate, Fault, Outcome, ResultType, TlsEvent
 
 TEXT = b"version: STSv1\nmode: %b\nmx: mx.example.com\nmax_age: 86400\n"
 RECORD = tlsa.Record(usage=3, selector=1, matching_type=1, data=b"\xab" * 32)
@@ -57,7 +57,7 @@ def event(
     connected: bool = True,
     ours: bool = False,
     domain: str = "example.com",
-    datagram: Datagram = Datagram.NONE,
+    datagram: DatagramFate = DatagramFate.NONE,
 ) -> TlsEvent:
     return TlsEvent(
         when=0.0,
@@ -203,15 +203,15 @@ def test_a_host_outside_the_policy_is_named_with_its_address_and_the_reason() ->
 
 
 def test_the_log_names_a_host_outside_the_policy_beside_the_datagram_that_counts_it() -> None:
-    outside = event(mx="mx.evil.example", datagram=Datagram.SENT)
+    outside = event(mx="mx.evil.example", datagram=DatagramFate.SENT)
     assert told(news_for_datagrams(outside, TESTING)) == "sts? validation-failure"
     for other in (
-        event(datagram=Datagram.SENT),
+        event(datagram=DatagramFate.SENT),
         event(mx="mx.evil.example"),
-        event(mx="mx.evil.example", datagram=Datagram.LOST),
-        event(F, EXPIRED, mx="mx.evil.example", datagram=Datagram.SENT),
-        event(mx="mx.evil.example", datagram=Datagram.SENT, ours=True),
-        event(mx="mx.evil.example", datagram=Datagram.SENT, domain="192.0.2.1"),
+        event(mx="mx.evil.example", datagram=DatagramFate.LOST),
+        event(F, EXPIRED, mx="mx.evil.example", datagram=DatagramFate.SENT),
+        event(mx="mx.evil.example", datagram=DatagramFate.SENT, ours=True),
+        event(mx="mx.evil.example", datagram=DatagramFate.SENT, domain="192.0.2.1"),
     ):
         assert news_for_datagrams(other, TESTING) == ()
     assert news_for_datagrams(outside, NOTHING) == ()

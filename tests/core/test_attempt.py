@@ -23,7 +23,7 @@ from postfix_mtasts.core.postfix_log import (
     Tlsrpt,
     Unverified,
 )
-from postfix_mtasts.core.tls_event import Attribution, Datagram, Fault, Outcome, ResultType
+from postfix_mtasts.core.tls_event import Attribution, DatagramFate, Fault, Outcome, ResultType
 
 A = Peer("mx.a.example", "192.0.2.1", 25)
 B = Peer("mx.b.example", "192.0.2.2", 25)
@@ -42,7 +42,7 @@ def after(*messages: Message) -> Process:
 def test_all_lines_of_one_connection_are_one_attempt() -> None:
     (attempt,) = after(SessionKey("c.example"), Unverified(A, EXPIRED), TOLD, UP).attempts
     assert (attempt.established, attempt.trusted, attempt.failed) == (True, True, False)
-    assert (attempt.fault, attempt.told, attempt.datagram) == (EXPIRED, EXPIRED, Datagram.SENT)
+    assert (attempt.fault, attempt.told, attempt.datagram) == (EXPIRED, EXPIRED, DatagramFate.SENT)
     assert (attempt.nexthop, attempt.attribution) == ("d.example", Attribution.TLSRPT)
     assert attempt.when == 1.0
 
@@ -79,8 +79,8 @@ def test_a_host_that_policy_forbids_is_an_attempt_once() -> None:
 
 def test_a_lost_datagram_is_the_last_that_was_sent() -> None:
     lost = after(TOLD, Tlsrpt("d.example", B, None), Note.DATAGRAM_LOST).attempts
-    assert [attempt.datagram for attempt in lost] == [Datagram.SENT, Datagram.LOST]
-    assert after(UP, Note.DATAGRAM_LOST).attempts[0].datagram is Datagram.NONE
+    assert [attempt.datagram for attempt in lost] == [DatagramFate.SENT, DatagramFate.LOST]
+    assert after(UP, Note.DATAGRAM_LOST).attempts[0].datagram is DatagramFate.NONE
 
 
 def test_other_lines_are_no_attempts() -> None:

@@ -17,7 +17,7 @@ from postfix_mtasts.core.session_state import (
     process_of,
     remember,
 )
-from postfix_mtasts.core.tls_event import Attribution, Datagram, Fault, ResultType
+from postfix_mtasts.core.tls_event import Attribution, DatagramFate, Fault, ResultType
 
 EXPIRED = Fault(kind=ResultType.CERTIFICATE_EXPIRED, reason="why")
 ORIGIN = Origin("mta", "postfix/smtp", "smtp", 7)
@@ -35,7 +35,7 @@ def full_state() -> State:
         failed=True,
         fault=EXPIRED,
         told=EXPIRED,
-        datagram=Datagram.LOST,
+        datagram=DatagramFate.LOST,
         nexthop="a.example",
         attribution=Attribution.TLSRPT,
         queue_id="ABC123",

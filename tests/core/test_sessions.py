@@ -11,7 +11,7 @@ from postfix_mtasts.core.session_state import build_state, parse_state
 from postfix_mtasts.core.sessions import SessionTracker
 from postfix_mtasts.core.tls_event import (
     Attribution,
-    Datagram,
+    DatagramFate,
     Outcome,
     ResultType,
     TlsEvent,
@@ -95,8 +95,8 @@ def test_a_log_without_expectations_has_a_session_for_each_handshake(name: str, 
             if (event.domain, event.ip) == (report["domain"].lower(), report["ip"])
         ]
         assert matching
-        assert all(event.datagram is Datagram.SENT for event in matching)
-    assert sum(event.datagram is Datagram.SENT for event in events) == len(reports)
+        assert all(event.datagram is DatagramFate.SENT for event in matching)
+    assert sum(event.datagram is DatagramFate.SENT for event in events) == len(reports)
 
 
 @pytest.mark.parametrize("name", [name for name in SCENARIOS if name.endswith("key-literal")])
@@ -418,7 +418,7 @@ def test_twins_of_tlsproxy_are_counted_once_and_lend_their_fault() -> None:
     (event,) = log.say(UP_A, deferred("Server certificate not verified"))
     assert event.fault
     assert event.fault.kind is ResultType.CERTIFICATE_EXPIRED
-    assert (event.domain, event.datagram) == ("d.example", Datagram.SENT)
+    assert (event.domain, event.datagram) == ("d.example", DatagramFate.SENT)
 
 
 def test_a_twin_without_a_report_leaves_the_domain_alone() -> None:
@@ -491,10 +491,10 @@ def test_a_reused_connection_is_no_session() -> None:
 def test_a_lost_datagram_is_told_with_its_session() -> None:
     lost = "warning: Could not report TLS handshake result to tlsrpt library: Broken (errno 32)"
     (event,) = Log().say(UP_A, RPT, lost, sent())
-    assert event.datagram is Datagram.LOST
+    assert event.datagram is DatagramFate.LOST
     assert event.adds_to_datagrams
     (event,) = Log().say(UP_A, RPT, sent())
-    assert event.datagram is Datagram.SENT
+    assert event.datagram is DatagramFate.SENT
     assert not event.adds_to_datagrams
 
 

@@ -31,7 +31,7 @@ from postfix_mtasts.core.tally import (
 )
 from postfix_mtasts.core.tls_event import (
     Attribution,
-    Datagram,
+    DatagramFate,
     Fault,
     Outcome,
     ResultType,
@@ -73,7 +73,7 @@ def event(
     when: float = 0.0,
     mx: str = "mx.example.com",
     connected: bool = True,
-    datagram: Datagram = Datagram.NONE,
+    datagram: DatagramFate = DatagramFate.NONE,
 ) -> TlsEvent:
     return TlsEvent(
         when=when,
@@ -135,11 +135,11 @@ def test_in_whatever_order_the_sources_are_read_the_counts_are_the_same() -> Non
     ("session", "expected"),
     [
         (event(), [Origin.LOG]),
-        (event(datagram=Datagram.SENT), [Origin.LOG]),
-        (event(datagram=Datagram.LOST), [Origin.LOG_ALONE]),
+        (event(datagram=DatagramFate.SENT), [Origin.LOG]),
+        (event(datagram=DatagramFate.LOST), [Origin.LOG_ALONE]),
         (event(Outcome.PLAINTEXT), [Origin.LOG_ALONE]),
         (event(Outcome.UNSEEN), [Origin.LOG_ALONE]),
-        (event(Outcome.PLAINTEXT, datagram=Datagram.SENT), [Origin.LOG]),
+        (event(Outcome.PLAINTEXT, datagram=DatagramFate.SENT), [Origin.LOG]),
         (
             event(
                 Outcome.FAILURE, Fault(kind=ResultType.VALIDATION_FAILURE), mx="x", connected=False
@@ -147,7 +147,7 @@ def test_in_whatever_order_the_sources_are_read_the_counts_are_the_same() -> Non
             [Origin.LOG_ALONE],
         ),
         (event(mx="mx.evil.example"), [Origin.LOG]),
-        (event(mx="mx.evil.example", datagram=Datagram.SENT), [Origin.LOG, Origin.LOG_BESIDE]),
+        (event(mx="mx.evil.example", datagram=DatagramFate.SENT), [Origin.LOG, Origin.LOG_BESIDE]),
     ],
 )
 def test_the_log_says_which_of_its_sessions_datagrams_tell_of(
@@ -157,7 +157,7 @@ def test_the_log_says_which_of_its_sessions_datagrams_tell_of(
 
 
 def test_a_host_outside_a_testing_policy_is_told_once_with_and_without_datagrams() -> None:
-    outside = event(mx="mx.evil.example", datagram=Datagram.SENT)
+    outside = event(mx="mx.evil.example", datagram=DatagramFate.SENT)
     log = [(r, 1) for r in rows_of_event(outside, TESTING, tls_logged=True)]
     datagram = parse_datagram(b'{"d":"example.com","policies":[{"policy-type":9,"f":0}]}')
     sent = [(r, 1) for r in rows_of_datagram(datagram, TESTING, when=0)]

@@ -4,7 +4,7 @@ import pytest
 
 from postfix_mtasts.core.tls_event import (
     MAX_REASON,
-    Datagram,
+    DatagramFate,
     Outcome,
     ResultType,
     TlsEvent,
@@ -15,16 +15,17 @@ from postfix_mtasts.core.tls_event import (
 @pytest.mark.parametrize(
     ("outcome", "datagram", "connected", "adds"),
     [
-        (Outcome.SUCCESS, Datagram.NONE, True, False),
-        (Outcome.FAILURE, Datagram.SENT, True, False),
-        (Outcome.SUCCESS, Datagram.LOST, True, True),
-        (Outcome.FAILURE, Datagram.NONE, False, True),
-        (Outcome.PLAINTEXT, Datagram.NONE, True, True),
-        (Outcome.UNSEEN, Datagram.NONE, True, True),
+        (Outcome.SUCCESS, DatagramFate.NONE, True, False),
+        (Outcome.FAILURE, DatagramFate.SENT, True, False),
+        (Outcome.SUCCESS, DatagramFate.LOST, True, True),
+        (Outcome.FAILURE, DatagramFate.NONE, False, True),
+        (Outcome.PLAINTEXT, DatagramFate.NONE, True, True),
+        (Outcome.UNSEEN, DatagramFate.NONE, True, True),
+        (Outcome.PLAINTEXT, DatagramFate.SENT, True, False),
     ],
 )
 def test_only_what_datagrams_never_tell_adds_to_them(
-    outcome: Outcome, datagram: Datagram, *, connected: bool, adds: bool
+    outcome: Outcome, datagram: DatagramFate, *, connected: bool, adds: bool
 ) -> None:
     event = TlsEvent(
         when=0, domain="a.example", outcome=outcome, datagram=datagram, connected=connected

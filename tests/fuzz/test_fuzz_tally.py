@@ -15,7 +15,7 @@ from postfix_mtasts.core.tally import (
     parse_columns,
     rows_of_event,
 )
-from postfix_mtasts.core.tls_event import Datagram, Fault, Outcome, ResultType, TlsEvent
+from postfix_mtasts.core.tls_event import DatagramFate, Fault, Outcome, ResultType, TlsEvent
 from postfix_mtasts.core.tlsa import Record
 
 FUZZ = settings(derandomize=True, deadline=None, max_examples=400)
@@ -44,7 +44,7 @@ EVENTS = st.builds(
     connected=st.booleans(),
     ours=st.booleans(),
     queue_id=TEXTS,
-    datagram=st.sampled_from(Datagram),
+    datagram=st.sampled_from(DatagramFate),
 )
 
 
