@@ -4,13 +4,20 @@ Facts of the world (no such name, no answer, a refused certificate) are
 returned as values; an adapter raises only for a bug.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from postfix_mtasts.core import mta_sts, tlsa
+from postfix_mtasts.core.errors import MtastsError
 from postfix_mtasts.core.facts import DnsFacts, Lookup, Mx, StsFacts
 from postfix_mtasts.core.names import NextHop
+from postfix_mtasts.core.schedule import Destination, Tries
+from postfix_mtasts.core.tally import Row
 from postfix_mtasts.core.tls_event import ResultType
+from postfix_mtasts.core.tlsrpt_record import Address
+from postfix_mtasts.core.tlsrpt_report import Document
 
 
 class Clock(Protocol):
@@ -133,4 +140,125 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Write what is pending and let go."""
+        ...
+
+
+class CountStore(Protocol):
+    """The counts of TLS sessions, by UTC day (see `core.utc`) and policy domain.
+
+    Every method raises `StoreUnusableError` where the disk is full, the database
+    locked for long, or the like.
+    """
+
+    def days_with_counts(self) -> tuple[int, ...]:
+        """Return the days of which there are counts, oldest first."""
+        ...
+
+    def domains_of(self, day: int) -> tuple[str, ...]:
+        """Return the domains to which there were sessions on *day*, in order of name."""
+        ...
+
+    def counts_of(self, day: int, domain: str) -> tuple[tuple[Row, int], ...]:
+        """Return the rows of *day* and *domain* and how often each was counted.
+
+        Rows that are damaged are left out.
+        """
+        ...
+
+    def forget_before(self, day: int) -> int:
+        """Remove the counts of the days before *day*; return how many rows there were."""
+        ...
+
+
+class StoreUnusableError(MtastsError):
+    """A database that cannot be used now; the text says which and why."""
+
+
+class ReportState(Enum):
+    """How far a report has come."""
+
+    DUE = "due"  # to be handed over, and not tried yet
+    SENT = "sent"
+    WAITING = "waiting"  # tried in vain, to be tried again
+    GIVEN_UP = "given-up"  # tried in vain for as long as is right
+    LEFT_OUT = "left-out"  # not to be sent: nobody wants it, or the operator does not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """The report on *domain* and *day* on its way to one destination.
+
+    *to*: "mailto:" and one address, or an https URI; "" where it is not known to
+    whom: the record could not be looked up, or there is nobody.  *why*: in words,
+    of a failure or of what was left out.  *sent*: when, seconds since the epoch.
+    """
+
+    day: int
+    domain: str
+    to: str
+    report_id: str
+    state: ReportState
+    tries: Tries | None = None
+    why: str = ""
+    sent: float | None = None
+
+
+class ReportStore(Protocol):
+    """Which reports were handed over, and how it goes with their destinations.
+
+    What a method has stored outlives `kill -9`.  Every method raises
+    `StoreUnusableError` where nothing can be stored now.
+    """
+
+    def handovers(self, day: int, domain: str) -> tuple[Handover, ...]:
+        """Return all that is known of the report on *domain* and *day*."""
+        ...
+
+    def address(self, day: int, domain: str, handovers: Iterable[Handover]) -> None:
+        """Put *handovers* in the place of all that was known."""
+        ...
+
+    def settle(self, handover: Handover, destination: Destination) -> None:
+        """Store what came of a try, and of its destination, both or neither."""
+        ...
+
+    def destination(self, to: str) -> Destination:
+        """Return what is known of the destination *to*."""
+        ...
+
+    def failing(self) -> tuple[tuple[str, Destination], ...]:
+        """Return the destinations whose last try failed, those that fail longest first."""
+        ...
+
+    def forget_before(self, day: int) -> int:
+        """Remove what is known of the days before *day*; return how many rows there were."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A report that was not taken, for whatever reason; *why* is in words of ours."""
+
+    why: str
+
+
+class Mailer(Protocol):
+    """A way for report mail to leave (RFC 8460 section 5.3)."""
+
+    async def send(self, message: bytes, *, sender: str, recipient: Address) -> Refused | None:
+        """Hand *message*, with CR LF, over; `None` once somebody else answers for it."""
+        ...
+
+
+class Poster(Protocol):
+    """HTTPS for reports (RFC 8460 section 5.4)."""
+
+    async def post(
+        self, uri: str, addresses: tuple[str, ...], document: Document
+    ) -> Refused | None:
+        """Post *document* to *uri* at one of *addresses*; `None` where it was accepted.
+
+        The certificate must be valid for the host; nothing is redirected; the
+        whole takes bounded time and memory.
+        """
         ...
