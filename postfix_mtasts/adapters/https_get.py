@@ -72,10 +72,10 @@ def get_policy(line: Line, context: ssl.SSLContext) -> mta_sts.Response | FetchF
     except (_CertificateError, LineError) as error:
         certificate = isinstance(error, _CertificateError)
         kind = ResultType.STS_WEBPKI_INVALID if certificate else ResultType.STS_POLICY_FETCH_ERROR
-        return FetchFailed(kind=kind, why=str(error))
+        return FetchFailed(kind=kind, why=str(error), ours=line.ours)
     except (OSError, HTTPError, http.client.HTTPException) as error:
         why = f"{line.where}: {_words(error)}"
-        return FetchFailed(kind=ResultType.STS_POLICY_FETCH_ERROR, why=why)
+        return FetchFailed(kind=ResultType.STS_POLICY_FETCH_ERROR, why=why, ours=line.ours)
     finally:
         adapter.close()
         line.close()

@@ -16,6 +16,7 @@ BUGS: no happy eyeballs (RFC 8305): a dead first address costs up to
 """
 
 import contextlib
+import errno
 import os
 import socket
 import threading
@@ -24,9 +25,10 @@ import time
 from postfix_mtasts.core.errors import MtastsError
 from postfix_mtasts.core.mta_sts import MAX_POLICY_BYTES
 
-MAX_ADDRESSES = 8  # tried of one host; more would make us a port scanner on request
-CONNECT_SECONDS = 10.0  # for one address: TCP has sent its SYN four times by then
+MAX_ADDRESSES = 3  # tried of one host: a thread is held meanwhile, and we are no port scanner
+CONNECT_SECONDS = 5.0  # for one address: TCP has sent its SYN three times by then
 MAX_BYTES = MAX_POLICY_BYTES + 96 * 1024  # received: certificates, headers and chunks have the rest
+_OUT_OF_SOCKETS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class LineError(MtastsError):
@@ -36,16 +38,17 @@ class LineError(MtastsError):
 class Line:
     """One connection, to be dialled once, in one thread, and cut from any.
 
-    *addresses*: IPv4 or IPv6, numeric; those after the first `MAX_ADDRESSES`
-    are not tried.  *seconds*: for all that is to happen on the line, counted
-    from now; `dial` keeps to it by itself, the rest is up to whoever cuts.
+    *addresses*: IPv4 or IPv6, numeric, of which `MAX_ADDRESSES` are tried.
+    *seconds*: for all that is to happen on the line, counted from now; `dial`
+    keeps to it by itself, the rest is up to whoever cuts.
     """
 
     def __init__(self, host: str, addresses: tuple[str, ...], port: int, seconds: float) -> None:
         self.host = host
         self.seconds = seconds
         self.address = ""  # the one last dialled
-        self._addresses = addresses[:MAX_ADDRESSES]
+        self.ours = False  # whether a failure is our own: says nothing of the host
+        self._addresses = _choose(addresses)
         self._port = port
         self._deadline = time.monotonic() + seconds
         self._lock = threading.Lock()
@@ -63,8 +66,14 @@ class Line:
         The caller closes both it and the line.  Raises `LineError` where none
         answers in time, or after `cut`; so does the socket's recv(), by which
         alone it may be read, beyond `MAX_BYTES`.
+
+        A line that nobody had time for in the first half of its own is not
+        dialled at all: what would fail for want of the rest is our failure.
         """
         failed = []
+        if self._deadline - time.monotonic() <= self.seconds / 2:
+            self.ours = True
+            raise LineError(f"{self.host}: not tried, too many fetches at once")
         for tried, address in enumerate(self._addresses):
             left = self._deadline - time.monotonic()
             share = min(CONNECT_SECONDS, left / (len(self._addresses) - tried))
@@ -74,12 +83,15 @@ class Line:
                 return self._connect(address, share)
             except OSError as error:
                 failed.append(f"[{address}]: {words_of(error)}")
+                if error.errno in _OUT_OF_SOCKETS:
+                    self.ours = True
+                    break
         raise LineError(f"{self.host} {', '.join(failed) or 'has no address'}")
 
     def cut(self) -> None:
         """End all that happens on the line, now and later; harmless when repeated."""
         with self._lock:
-            self._cut = True
+            self._cut = self.ours = True
             if self._held is not None:
                 with contextlib.suppress(OSError):  # it may not be connected any more, or yet
                     self._held.shutdown(socket.SHUT_RDWR)
@@ -94,7 +106,7 @@ class Line:
     def _connect(self, address: str, seconds: float) -> socket.socket:
         """Return a socket connected to *address*, or raise `OSError` or `LineError`."""
         self.address = address
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        family = socket.AF_INET6 if _is_ipv6(address) else socket.AF_INET
         sock = _Bounded(family, socket.SOCK_STREAM)
         try:
             self._hold(sock)
@@ -118,6 +130,18 @@ class Line:
     def _refuse_if_cut(self) -> None:
         if self._cut:
             raise LineError(f"{self.where}: cut off")
+
+
+def _choose(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the first few of *addresses*, with one of either kind: we may lack the other."""
+    few = addresses[:MAX_ADDRESSES]
+    kinds = {_is_ipv6(address) for address in few}
+    others = [address for address in addresses if _is_ipv6(address) not in kinds]
+    return (*few[:-1], others[0]) if others else few
+
+
+def _is_ipv6(address: str) -> bool:
+    return ":" in address
 
 
 class _Bounded(socket.socket):

@@ -1,6 +1,7 @@
 """Dialling and cutting, with sockets of loopback that never answer."""
 
 import contextlib
+import errno
 import socket
 import threading
 import time
@@ -9,7 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from postfix_mtasts.adapters.line import MAX_ADDRESSES, MAX_BYTES, Line, LineError, words_of
+from postfix_mtasts.adapters.line import (
+    CONNECT_SECONDS,
+    MAX_ADDRESSES,
+    MAX_BYTES,
+    Line,
+    LineError,
+    words_of,
+)
 from tests.adapters.https_server import deaf_port
 
 LONG = 20.0  # seconds, of what must not take so long
@@ -71,12 +79,55 @@ def test_addresses_without_number_are_not_all_tried() -> None:
     assert str(caught.value).count("connection refused") == MAX_ADDRESSES
 
 
-def test_after_its_time_a_line_dials_no_more() -> None:
+def test_a_silent_host_holds_a_thread_for_a_quarter_of_a_minute_at_most() -> None:
+    assert MAX_ADDRESSES * CONNECT_SECONDS <= 15
+
+
+def test_one_of_each_kind_is_among_the_addresses_tried() -> None:
     with open_port() as port:
-        line = Line("host.example", ("127.0.0.1",), port, -1)
+        line = Line("host.example", ("127.0.0.2",) * 9 + ("::1", "::2"), port, LONG)
+        with pytest.raises(LineError) as caught, contextlib.closing(line):
+            line.dial()
+    assert str(caught.value) == (
+        "host.example [127.0.0.2]: connection refused, [127.0.0.2]: connection refused, "
+        "[::1]: connection refused"
+    )
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+def test_a_socket_that_the_system_has_not_is_our_own_failure(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def none_left(_sock: socket.socket) -> None:
+        raise OSError(number, "x")
+
+    monkeypatch.setattr(socket.socket, "dup", none_left)
+    with open_port() as port:
+        line = Line("host.example", ("127.0.0.1", "127.0.0.1"), port, LONG)
+        with pytest.raises(LineError) as caught, contextlib.closing(line):
+            line.dial()
+    assert line.ours
+    assert str(caught.value).count("[127.0.0.1]") == 1
+
+
+def test_what_a_host_refuses_is_no_failure_of_ours() -> None:
+    with open_port() as port:
+        line = Line("host.example", ("127.0.0.2",), port, LONG)
+        with pytest.raises(LineError), contextlib.closing(line):
+            line.dial()
+    assert not line.ours
+
+
+@pytest.mark.parametrize("waited", [0.5, 0.6, 1.0, 2.0])
+def test_a_line_that_has_waited_for_half_its_time_is_not_dialled(waited: float) -> None:
+    with open_port() as port, pytest.MonkeyPatch.context() as patch:
+        line = Line("host.example", ("127.0.0.1",), port, LONG)
+        now = time.monotonic() + waited * LONG
+        patch.setattr(time, "monotonic", lambda: now)
         with pytest.raises(LineError), contextlib.closing(line):
             line.dial()
     assert line.address == ""
+    assert line.ours
 
 
 def test_a_line_cut_before_it_is_dialled_stays_cut() -> None:
@@ -88,6 +139,7 @@ def test_a_line_cut_before_it_is_dialled_stays_cut() -> None:
         with cut, contextlib.closing(line):
             line.dial()
     assert time.monotonic() - begun < MOMENTS
+    assert line.ours
 
 
 def test_cutting_wakes_a_thread_that_reads() -> None:
