@@ -4,14 +4,16 @@ Facts of the world (no such name, no answer, a refused certificate) are
 returned as values; an adapter raises only for a bug.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 from postfix_mtasts.core import mta_sts, tlsa
+from postfix_mtasts.core.applied import InForce
 from postfix_mtasts.core.errors import MtastsError
 from postfix_mtasts.core.facts import DnsFacts, Lookup, Mx, StsFacts
+from postfix_mtasts.core.log_line import LogLine
 from postfix_mtasts.core.names import NextHop
 from postfix_mtasts.core.schedule import Destination, Tries
 from postfix_mtasts.core.tally import Row
@@ -261,4 +263,132 @@ class Poster(Protocol):
         The certificate must be valid for the host; nothing is redirected; the
         whole takes bounded time and memory.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRead:
+    """What was read of a log at one go.
+
+    *position*: of the end of it, as the source spells it; "" for a source that
+    cannot be read again.  *bad*: how many lines could not be read, by kind.
+    *more*: there is more to be had at once.  *ended*: there will never be more.
+    """
+
+    position: str
+    lines: Sequence[LogLine] = ()
+    bad: Sequence[tuple[str, int]] = ()
+    more: bool = False
+    ended: bool = False
+
+
+class EventSource(Protocol):
+    """A log, read from where one left off.  Nothing in it, nor its absence, raises."""
+
+    @property
+    def name(self) -> str:
+        """What the place is stored under; the same at every start."""
+        ...
+
+    def resume(self, position: str) -> None:
+        """Go on behind *position*, from the beginning where that is ""."""
+        ...
+
+    def read(self) -> LogRead:
+        """Return what there is, a bounded part of it, without waiting."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """Datagrams that were the same: when the first came, its octets, how many there were."""
+
+    when: float
+    data: bytes
+    count: int
+
+
+class DatagramSource(Protocol):
+    """A socket to which Postfix writes, emptied all the while."""
+
+    @property
+    def name(self) -> str:
+        """What it is called where something is odd."""
+        ...
+
+    def take(self) -> Sequence[Received]:
+        """Return what came since it was last asked, without waiting.
+
+        It is bounded: the senders of what exceeds that are told to wait.
+        """
+        ...
+
+    def close(self) -> None:
+        """Receive no more; what was received can still be taken."""
+        ...
+
+
+class PoliciesInForce(Protocol):
+    """What the policy daemon knows."""
+
+    def of(self, domain: str) -> InForce:
+        """Return what is in force for *domain*; nothing where that cannot be told."""
+        ...
+
+    def edition(self) -> int:
+        """Return a number that changes when anything that `of` returned may have changed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """How far a source was read, and what its reader remembers, as JSON; "" for not at all."""
+
+    position: str = ""
+    memory: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What a source told between two positions.
+
+    *place*: its end, `None` for a source that cannot be read again; *before*: the
+    position of its beginning.  *notes*: how often something odd came, by name.
+    """
+
+    source: str
+    before: str = ""
+    place: Place | None = None
+    counts: Sequence[tuple[Row, int]] = ()
+    notes: Sequence[tuple[str, int]] = ()
+
+
+class Written(Enum):
+    """What became of `TlsrptStore.add`."""
+
+    DONE = "done"
+    BEATEN = "beaten"  # another collector has read on: this is to be read anew
+    LATER = "later"  # nothing was stored: try again
+
+
+class TlsrptStore(Protocol):
+    """Counts that outlive the process."""
+
+    problem: str
+    """Why nothing can be stored at present, "" where it can."""
+
+    def place(self, source: str) -> Place | None:
+        """Return how far *source* was read; `None` where that cannot be told now."""
+        ...
+
+    def add(self, counted: Counted) -> Written:
+        """Add *counted* to what is stored; once it is done, `kill -9` cannot lose it."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
         ...
