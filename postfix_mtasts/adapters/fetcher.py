@@ -36,6 +36,7 @@ import ssl
 from concurrent.futures import ThreadPoolExecutor
 
 from postfix_mtasts.adapters.line import Line
+from postfix_mtasts.adapters.trust import client_context, trusts_nobody
 from postfix_mtasts.adapters.turns import Turns
 from postfix_mtasts.core import mta_sts
 from postfix_mtasts.core.tls_event import ResultType
@@ -64,12 +65,18 @@ class HttpsFetcher:
         *,
         port: int = 443,
     ) -> None:
+        self._ca_file = ca_file
         self._context = client_context(ca_file)
         self._timeout = timeout
         self._port = port
         self._threads = ThreadPoolExecutor(max_concurrent, thread_name_prefix="fetch")
         self._turns = Turns(SAME_ADDRESS)
         self._lines: set[Line] = set()
+
+    @property
+    def trusts_nobody(self) -> bool:
+        """Whether there is no authority at all, so that every fetch must fail."""
+        return trusts_nobody(self._context, self._ca_file)
 
     async def fetch(self, host: str, addresses: tuple[str, ...]) -> mta_sts.Response | FetchFailed:
         """Get ``https://HOST/.well-known/mta-sts.txt`` from the first of *addresses* that answers.
@@ -108,21 +115,6 @@ class HttpsFetcher:
         for line in self._lines:
             line.cut()
         await asyncio.to_thread(self._threads.shutdown)
-
-
-def client_context(ca_file: str | None) -> ssl.SSLContext:
-    """Return the context under which servers must show who they are.
-
-    TLS 1.2 at least; the name must be among the certificate's subjectAltNames:
-    its CN does not count (RFC 8461 section 3.3).  A connection that ends
-    without a word in TLS is broken, whatever Python's default (3.11) thinks.
-    """
-    context = ssl.create_default_context(cafile=ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.hostname_checks_common_name = False
-    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)  # unknown before OpenSSL 3
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def _get_policy(line: Line, context: ssl.SSLContext) -> mta_sts.Response | FetchFailed:
