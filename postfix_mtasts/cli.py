@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_config_option(parser, default=None)
     verbs = parser.add_subparsers(required=True, metavar="VERB", title="verbs")
     _add_serve(verbs)
+    _add_report(verbs)
     _add_query(verbs)
     _add_cache(verbs)
     _add_config(verbs)
@@ -98,6 +99,27 @@ def _sentence(what: str) -> str:
 
 def _add_serve(verbs: "_Verbs") -> None:
     _add_verb(verbs, "serve", "serve", "answer Postfix, in the foreground")
+
+
+def _add_report(verbs: "_Verbs") -> None:
+    parser = _add_verb(verbs, "report", "report", "send the TLS reports that are due")
+    parser.add_argument("--day", metavar="YYYY-MM-DD", help="of this UTC day alone")
+    parser.add_argument("--domain", metavar="DOMAIN", help="on this domain alone")
+    parser.add_argument(
+        "--now", action="store_true", help="send at once, without spreading and waiting"
+    )
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--print", action="store_true", help="print the reports, one a line, and send nothing"
+    )
+    instead.add_argument(
+        "--output", metavar="DIR", help="write the reports to files, and send nothing"
+    )
+    instead.add_argument(
+        "--list", action="store_true", help="tell what was sent, is due or failed, and why"
+    )
+    instead.add_argument("--resend", metavar="ID", help="send the report of this Report-ID again")
+    _add_json_option(parser)
 
 
 def _add_query(verbs: "_Verbs") -> None:

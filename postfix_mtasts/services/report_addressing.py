@@ -1,0 +1,179 @@
+"""To whom the report on a domain and a day goes (RFC 8460 sections 3 and 7).
+
+The domain's TLSRPT record says so, unless the operator wants nothing sent.  Every
+mail address and every https URI is a destination of its own, with its own tries.
+What is found is stored before anything is sent, so a report on its way keeps its
+destinations, whatever becomes of the record.
+
+LIMITS: `MAX_DESTINATIONS`.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from urllib.parse import quote, unquote, urlsplit
+
+from postfix_mtasts.core import schedule, tally
+from postfix_mtasts.core.facts import Absent, Unavailable
+from postfix_mtasts.core.schedule import Standing
+from postfix_mtasts.core.tlsrpt_record import Address, Record, parse_addresses
+from postfix_mtasts.core.tlsrpt_report import Reporter, build_heading, has_failures
+from postfix_mtasts.ports import Clock, CountStore, Handover, ReportState, ReportStore, Resolver
+from postfix_mtasts.services.gathering import gather_tlsrpt
+
+MAX_DESTINATIONS = 10
+"""No more destinations of one record get a report (a security limit)."""
+
+_PLAIN = "$&'*+/=~"  # beside letters and digits: what stands for itself in a URI of a record
+
+NOBODY = ""
+"""The destination of a report while it is not known to whom it goes."""
+
+OPEN = frozenset({ReportState.DUE, ReportState.WAITING})
+"""The states in which there is something left to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the operator wants of reports.
+
+    *suppress*: domains, mailto and https URIs that get none; a domain is also
+    meant where it is that of a mail address or the host of an https URI.
+    *at_once*: neither spreading nor waits between tries.  *again*: what was asked
+    for by name is sent whatever its age, and to whomever it was or was not sent.
+    """
+
+    reporter: Reporter
+    only_failures: bool = False
+    suppress: tuple[str, ...] = ()
+    https: bool = True
+    at_once: bool = False
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addressing:
+    """Finds out to whom reports go, and stores it."""
+
+    counts: CountStore
+    reports: ReportStore
+    resolver: Resolver
+    clock: Clock
+    wishes: Wishes
+
+    async def handovers(self, day: int, domain: str) -> tuple[Handover, ...]:
+        """Return the report on *domain* and *day* for each destination that still waits for it.
+
+        Of what is found out only now the rest is returned as well.
+        """
+        if self.wishes.again:
+            return await self._address(day, domain, None)
+        known = self.reports.handovers(day, domain)
+        open_ = tuple(handover for handover in known if handover.state in OPEN)
+        if known and (not open_ or open_[0].to != NOBODY):
+            return open_
+        tries = open_[0].tries if open_ else None
+        match schedule.standing(domain, day, tries, now=self.clock(), at_once=self.wishes.at_once):
+            case Standing.DUE:
+                return await self._address(day, domain, tries)
+            case Standing.GIVEN_UP | Standing.TOO_LATE as standing:
+                return self._store(day, domain, self._over(day, domain, tries, standing))
+        return ()
+
+    async def _address(
+        self, day: int, domain: str, tries: schedule.Tries | None
+    ) -> tuple[Handover, ...]:
+        """Look up to whom the report on *domain* and *day* goes, and store it.
+
+        *tries*: at looking it up, so far.  Empty where there were no sessions.
+        """
+        nobody = self._handover(day, domain, NOBODY)
+        if self._is_suppressed(domain):
+            return self._store(day, domain, [_left_out(nobody, "tlsrpt.suppress names the domain")])
+        answer = await gather_tlsrpt(self.resolver, domain)
+        if isinstance(answer, Unavailable):
+            return self._store(day, domain, [self._put_off(nobody, tries, answer)])
+        if isinstance(answer, Absent):
+            why = answer.why or "the domain asks for no reports"
+            return self._store(day, domain, [_left_out(nobody, why)])
+        counts = tally.merge(self.counts.counts_of(day, domain))
+        if not counts:
+            return ()
+        if self.wishes.only_failures and not has_failures(counts):
+            return self._store(day, domain, [_left_out(nobody, "all went well")])
+        found = tuple(self._addressed(nobody, answer.records[0]))
+        why = "no URI of the record can be used"
+        return self._store(day, domain, found or [_left_out(nobody, why)])
+
+    def _store(self, day: int, domain: str, handovers: Iterable[Handover]) -> tuple[Handover, ...]:
+        found = tuple(handovers)
+        self.reports.address(day, domain, found)
+        return found
+
+    def _handover(self, day: int, domain: str, to: str) -> Handover:
+        report_id = build_heading(self.wishes.reporter, domain, day).report_id
+        return Handover(day=day, domain=domain, to=to, report_id=report_id, state=ReportState.DUE)
+
+    def _over(
+        self, day: int, domain: str, tries: schedule.Tries | None, standing: Standing
+    ) -> list[Handover]:
+        nobody = replace(self._handover(day, domain, NOBODY), tries=tries)
+        return [ended(nobody, standing)]
+
+    def _put_off(
+        self, nobody: Handover, tries: schedule.Tries | None, answer: Unavailable
+    ) -> Handover:
+        tried = schedule.tried(tries, self.clock())
+        why = f"the TLSRPT record: {answer.why}"
+        waiting = replace(nobody, state=ReportState.WAITING, tries=tried, why=why)
+        return waiting if schedule.retry_at(tried) else ended(waiting, Standing.GIVEN_UP)
+
+    def _addressed(self, nobody: Handover, record: Record) -> Iterator[Handover]:
+        for number, to in enumerate(destinations(record)):
+            handover = replace(nobody, to=to)
+            if number >= MAX_DESTINATIONS:
+                yield _left_out(handover, f"the record has more than {MAX_DESTINATIONS}")
+                return
+            if self._is_suppressed(to) or self._is_suppressed(domain_of(to)):
+                yield _left_out(handover, "tlsrpt.suppress names the destination")
+            elif to.startswith("https:") and not self.wishes.https:
+                yield _left_out(handover, "tlsrpt.delivery.https is false")
+            else:
+                yield handover
+
+    def _is_suppressed(self, name: str) -> bool:
+        return unquote(name).casefold() in {unquote(s).casefold() for s in self.wishes.suppress}
+
+
+def destinations(record: Record) -> tuple[str, ...]:
+    """Return each address of *record* as a mailto URI and each https URI, once, in order."""
+    found: dict[str, None] = {}
+    for uri in record.rua:
+        if uri[:6].lower() == "https:":
+            found[f"https:{uri[6:].partition('#')[0]}"] = None
+        else:
+            found |= dict.fromkeys(map(_mailto, parse_addresses(uri)))
+    return tuple(found)
+
+
+def _mailto(address: Address) -> str:
+    """Return the URI of *address*, always the same; `parse_addresses` reads it back."""
+    return f"mailto:{quote(address.local, safe=_PLAIN)}@{address.domain}"
+
+
+def domain_of(to: str) -> str:
+    """Return the domain of the mail address, or the host of the https URI, *to*."""
+    if to.startswith("mailto:"):
+        return to.rpartition("@")[2]
+    return (urlsplit(to).hostname or "").rstrip(".")
+
+
+def ended(handover: Handover, standing: Standing) -> Handover:
+    """Return *handover*, of which *standing* says that it is over."""
+    if standing is Standing.GIVEN_UP:
+        why = f"given up after 24 hours; {handover.why}" if handover.why else standing.value
+        return replace(handover, state=ReportState.GIVEN_UP, why=why)
+    return _left_out(handover, standing.value)
+
+
+def _left_out(handover: Handover, why: str) -> Handover:
+    return replace(handover, state=ReportState.LEFT_OUT, why=why)
