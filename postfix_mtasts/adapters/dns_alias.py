@@ -6,10 +6,10 @@ for the last name.  The chain lives as long as its shortest link.
 
 from dataclasses import dataclass
 
-import dns.name
 import dns.rcode
 from dns.rdatatype import RdataType
 
+from postfix_mtasts.adapters.dns_name import DnsName, shown
 from postfix_mtasts.adapters.dns_rdata import read_target
 from postfix_mtasts.adapters.dns_reply import MAX_TTL, Reply, ResourceRecord
 from postfix_mtasts.core.errors import ParseError
@@ -22,11 +22,11 @@ MAX_ALIASES = 8
 class Chain:
     """How far the look-up of one name has come."""
 
-    names: tuple[dns.name.Name, ...]  # from the name asked to where the chain has led
+    names: tuple[DnsName, ...]  # from the name asked to where the chain has led
     ttl: int = MAX_TTL  # seconds
 
     @property
-    def end(self) -> dns.name.Name:
+    def end(self) -> DnsName:
         """The name at which the records stand, as far as is known."""
         return self.names[-1]
 
@@ -54,7 +54,7 @@ def _along(chain: Chain, reply: Reply, alias: ResourceRecord) -> Chain:
     if target is None:
         raise ParseError("malformed CNAME", "RFC 1035 section 3.3.1")
     if target in chain.names:
-        raise ParseError(f"CNAME loop at {target.to_text(omit_final_dot=True)}")
+        raise ParseError(f"CNAME loop at {shown(target)}")
     if len(chain.names) > MAX_ALIASES:
         raise ParseError(f"more than {MAX_ALIASES} CNAMEs")
     return Chain(names=(*chain.names, target), ttl=min(chain.ttl, alias.ttl))

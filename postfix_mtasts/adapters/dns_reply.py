@@ -8,21 +8,23 @@ nothing after it can be trusted and the reply is refused.
 
 RFC 1035 section 4.1 (format), RFC 2181 section 8 (TTLs), RFC 2308 (negative
 answers), RFC 6604 (the status is that of the last name of a chain).
+
+A stranger writes what is read here: the records are counted, and sorted once by
+name and type, so that a reply of 64 KB takes milliseconds whatever it holds.
 """
 
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeAlias, TypeVar
 
-import dns.exception
 import dns.flags
-import dns.name
 import dns.rcode
 import dns.rdataclass
-import dns.wire
 from dns.rdatatype import RdataType
 
+from postfix_mtasts.adapters.dns_name import DnsName, Names, ancestors
+from postfix_mtasts.adapters.dns_rdata import RecordData, read_soa_minimum
 from postfix_mtasts.adapters.dns_transport import HEADER_SIZE, Question
 from postfix_mtasts.core.errors import ParseError
 
@@ -34,36 +36,44 @@ MAX_TTL = 86400
 NEGATIVE_TTL = 30
 """Seconds that a "none" without SOA is believed; RFC 2308 section 5 would not keep it."""
 
-MAX_RECORDS = 1000
+MAX_RECORDS = 500
 """Records of a reply that are read (a security limit)."""
 
 _AD = int(dns.flags.AD)
 _TC = int(dns.flags.TC)
 _TOP_BIT = 0x80000000
-_POINTER_TO_QUESTION = struct.pack("!H", 0xC000 | HEADER_SIZE)  # RFC 1035 section 4.1.4
-_SOA_TIMES = struct.Struct("!5I")
+_SECTION = "RFC 1035 section 4.1.3"
+_HEADER = struct.Struct("!6H")
+_FRAME = struct.Struct("!HHIH")  # type, class, TTL, size (RFC 1035 section 4.1.3)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceRecord:
+class ResourceRecord(NamedTuple):  # made by the hundred, in half the time of a dataclass
     """The frame of one record of class IN; its data is *size* octets from *start*."""
 
-    owner: dns.name.Name
+    owner: DnsName
     rdtype: int
-    ttl: int  # seconds, 0..MAX_TTL
+    raw_ttl: int  # as it is written; in an OPT record, other things (RFC 6891 section 6.1.3)
     start: int
     size: int
+
+    @property
+    def ttl(self) -> int:
+        """Seconds, 0..MAX_TTL, that the record may be believed."""
+        return _believed(self.raw_ttl)
+
+
+Places: TypeAlias = Mapping[tuple[DnsName, int], list[ResourceRecord]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """What a server said; without sections unless it is definite and whole."""
 
-    message: bytes
+    names: Names
     rcode: dns.rcode.Rcode
     authenticated: bool  # the AD bit
     truncated: bool
-    answers: tuple[ResourceRecord, ...] = ()
+    answers: Places = field(default_factory=dict)  # by owner and type, in the order of the reply
     authority: tuple[ResourceRecord, ...] = ()
 
     @property
@@ -79,36 +89,33 @@ class Reply:
         kinds = {record.rdtype for record in self.authority}
         return RdataType.NS in kinds and RdataType.SOA not in kinds
 
-    def at(self, owner: dns.name.Name, rdtype: RdataType) -> tuple[ResourceRecord, ...]:
+    def at(self, owner: DnsName, rdtype: RdataType) -> Sequence[ResourceRecord]:
         """Return the answer's records of *rdtype* at *owner*, malformed ones included."""
-        return tuple(
-            record
-            for record in self.answers
-            if record.rdtype == rdtype and (record.owner is owner or record.owner == owner)
-        )
+        return self.answers.get((owner, rdtype), ())
 
-    def read(self, record: ResourceRecord, reader: Callable[[dns.wire.Parser], T]) -> T | None:
+    def read(self, record: ResourceRecord, reader: Callable[[RecordData], T]) -> T | None:
         """Return what *reader* makes of the data of *record*, None where it is malformed.
 
-        *reader* must consume the data whole, and may raise `DNSException`,
-        `ParseError` or `ValueError`.
+        *reader* must consume the data whole, and may raise `ParseError` or
+        `ValueError`.
         """
-        parser = dns.wire.Parser(self.message, record.start)
+        data = RecordData(self.names, record.start, record.start + record.size)
         try:
-            with parser.restrict_to(record.size):
-                return reader(parser)
-        except (dns.exception.DNSException, ParseError, ValueError):
+            value = reader(data)
+        except (ParseError, ValueError):
             return None
+        return None if data.left else value
 
-    def negative_ttl(self, name: dns.name.Name) -> int | None:
+    def negative_ttl(self, name: DnsName) -> int | None:
         """Return the seconds that *name* has none (RFC 2308 section 5).
 
         None without an SOA of a zone that *name* can be in.
         """
+        zones = ancestors(name)
         for record in self.authority:
-            if record.rdtype == RdataType.SOA and name.is_subdomain(record.owner):
-                minimum = self.read(record, _read_minimum)
-                return min(record.ttl, NEGATIVE_TTL if minimum is None else minimum)
+            if record.rdtype == RdataType.SOA and record.owner in zones:
+                minimum = self.read(record, read_soa_minimum)
+                return min(record.ttl, NEGATIVE_TTL if minimum is None else _believed(minimum))
         return None
 
 
@@ -117,82 +124,71 @@ def is_definite(rcode: dns.rcode.Rcode) -> bool:
     return rcode in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 
 
-def _read_minimum(parser: dns.wire.Parser) -> int:
-    """Return the last field of an SOA record (RFC 1035 section 3.3.13)."""
-    dns.name.from_wire_parser(parser)
-    dns.name.from_wire_parser(parser)
-    *_, minimum = _SOA_TIMES.unpack(parser.get_bytes(_SOA_TIMES.size))
-    return _believed(minimum)
-
-
 def read_reply(message: bytes, question: Question) -> Reply:
     """Return what *message* says to *question*, which it repeats.
 
     Raises `ParseError` where its frame is broken.
     """
-    parser = dns.wire.Parser(message)
-    try:
-        _, flags, _, answers, authority, additional = parser.get_struct("!6H")
-        rcode = dns.rcode.from_flags(flags, 0)
-        truncated = bool(flags & _TC)
-        sections: list[tuple[ResourceRecord, ...]] = [(), ()]
-        if is_definite(rcode) and not truncated:
-            if answers + authority + additional > MAX_RECORDS:
-                raise ParseError(f"a reply of more than {MAX_RECORDS} records")
-            parser.seek(HEADER_SIZE + len(question.wire))
-            sections = [
-                _read_section(parser, question.name, count) for count in (answers, authority)
-            ]
-            # An error that only EDNS can spell must not pass for "none".
-            rcode = rcode if answers else _extended_rcode(parser, flags, additional)
-    except dns.exception.DNSException as error:
-        raise ParseError("malformed reply", "RFC 1035 section 4.1") from error
-    return Reply(
-        message=message,
-        rcode=rcode,
+    if len(message) < HEADER_SIZE:
+        raise ParseError("message cut short", "RFC 1035 section 4.1.1")
+    _, flags, _, answers, authority, additional = _HEADER.unpack_from(message)
+    frames = _Frames(Names(message, HEADER_SIZE, question.name), HEADER_SIZE + len(question.wire))
+    reply = Reply(
+        names=frames.names,
+        rcode=dns.rcode.from_flags(flags, 0),
         authenticated=bool(flags & _AD),
-        truncated=truncated,
-        answers=sections[0],
-        authority=sections[1],
+        truncated=bool(flags & _TC),
     )
+    if reply.truncated or not reply.is_definite:
+        return reply
+    if answers + authority + additional > MAX_RECORDS:
+        raise ParseError(f"a reply of more than {MAX_RECORDS} records")
+    found = frames.take(answers)
+    authorities = frames.take(authority)
+    # An error that only EDNS can spell must not pass for "none".
+    rcode = reply.rcode if answers else frames.extended_rcode(flags, additional)
+    return replace(reply, rcode=rcode, answers=_by_place(found), authority=authorities)
 
 
-def _read_section(
-    parser: dns.wire.Parser, asked: dns.name.Name, count: int
-) -> tuple[ResourceRecord, ...]:
-    records = (_read_record(parser, asked) for _ in range(count))
-    return tuple(record for record in records if record)
+class _Frames:
+    """Takes records from *position* on; raises `ParseError` where a frame is broken."""
+
+    def __init__(self, names: Names, position: int) -> None:
+        self.names = names
+        self._at = position
+
+    def take(self, count: int) -> tuple[ResourceRecord, ...]:
+        """Take *count* records and return those of class IN."""
+        taken = [self._next() for _ in range(count)]
+        return tuple(record for rdclass, record in taken if rdclass == dns.rdataclass.IN)
+
+    def extended_rcode(self, flags: int, count: int) -> dns.rcode.Rcode:
+        """Return the status with the eight bits that EDNS adds (RFC 6891 section 6.1.3)."""
+        for _ in range(count):
+            _, record = self._next()
+            if record.rdtype == RdataType.OPT:
+                return dns.rcode.from_flags(flags, record.raw_ttl)
+        return dns.rcode.from_flags(flags, 0)
+
+    def _next(self) -> tuple[int, ResourceRecord]:
+        """Take a record; return its class, and the record."""
+        message = self.names.message
+        owner, at = self.names.read(self._at)
+        start = at + _FRAME.size
+        if start > len(message):
+            raise ParseError("record cut short", _SECTION)
+        rdtype, rdclass, ttl, size = _FRAME.unpack_from(message, at)
+        self._at = start + size
+        if self._at > len(message):
+            raise ParseError("record data cut short", _SECTION)
+        return rdclass, ResourceRecord(owner, rdtype, ttl, start, size)
 
 
-def _read_record(parser: dns.wire.Parser, asked: dns.name.Name) -> ResourceRecord | None:
-    """Return the next record, None where it is of another class than IN."""
-    owner = _read_owner(parser, asked)
-    rdtype, rdclass, ttl, size = parser.get_struct("!HHIH")
-    start = parser.current
-    parser.seek(start + size)
-    if rdclass != dns.rdataclass.IN:
-        return None
-    return ResourceRecord(owner=owner, rdtype=rdtype, ttl=_believed(ttl), start=start, size=size)
-
-
-def _read_owner(parser: dns.wire.Parser, asked: dns.name.Name) -> dns.name.Name:
-    """Return the next name; the commonest by far is known without reading it."""
-    position = parser.current
-    if parser.wire[position : position + 2] == _POINTER_TO_QUESTION:
-        parser.seek(position + 2)
-        return asked
-    return dns.name.from_wire_parser(parser)
-
-
-def _extended_rcode(parser: dns.wire.Parser, flags: int, count: int) -> dns.rcode.Rcode:
-    """Return the status with the eight bits that EDNS adds (RFC 6891 section 6.1.3)."""
-    for _ in range(count):
-        dns.name.from_wire_parser(parser)
-        rdtype, _, ednsflags, size = parser.get_struct("!HHIH")
-        parser.seek(parser.current + size)
-        if rdtype == RdataType.OPT:
-            return dns.rcode.from_flags(flags, ednsflags)
-    return dns.rcode.from_flags(flags, 0)
+def _by_place(records: Iterable[ResourceRecord]) -> Places:
+    places: dict[tuple[DnsName, int], list[ResourceRecord]] = {}
+    for record in records:
+        places.setdefault((record.owner, record.rdtype), []).append(record)
+    return places
 
 
 def _believed(ttl: int) -> int:

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import dns.flags
-import dns.name
 import dns.rcode
 import dns.rdataclass
 from dns.rdatatype import RdataType
 
+from postfix_mtasts.adapters.dns_name import DnsName
 from postfix_mtasts.adapters.name_server import Server
 
 HEADER_SIZE = 12
@@ -47,14 +47,14 @@ _Outcome: TypeAlias = bytes | OSError
 class Question:
     """What is asked; only `build_question` makes one."""
 
-    name: dns.name.Name
+    name: DnsName
     rdtype: RdataType
     wire: bytes  # the question section (RFC 1035 section 4.1.2)
 
 
-def build_question(name: dns.name.Name, rdtype: RdataType) -> Question:
+def build_question(name: DnsName, rdtype: RdataType) -> Question:
     """Return the question for the records of *rdtype* at *name*."""
-    wire = name.to_digestable() + struct.pack("!HH", rdtype, dns.rdataclass.IN)
+    wire = name + struct.pack("!HH", rdtype, dns.rdataclass.IN)
     return Question(name=name, rdtype=rdtype, wire=wire)
 
 

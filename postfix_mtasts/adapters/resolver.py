@@ -13,6 +13,8 @@ What cannot be read:
 * a malformed TLSA record is kept as `tlsa.MALFORMED`: it still asks for TLS (RFC
   7672 section 2.2).
 
+Of long answers a part is read (`dns_bounds`, `tlsa.bounded`).
+
 BUGS: MX records that name an address ("mx. 10 192.0.2.1.") are kept with the
 address as host, for Postfix delivers to them; DNS knows no addresses of it.
 A resolver on this machine that forwards to another and passes its AD bit on
@@ -22,20 +24,19 @@ unchecked (dnsmasq's ``proxy-dnssec``) is believed like one that validates.
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-import dns.exception
-import dns.name
 import dns.rcode
-import dns.wire
 from dns.rdatatype import RdataType
 
 from postfix_mtasts.adapters.dns_alias import Chain, follow, is_unfinished
+from postfix_mtasts.adapters.dns_bounds import bounded
+from postfix_mtasts.adapters.dns_name import DnsName, host_name, parse_dns_name
 from postfix_mtasts.adapters.dns_query import Answer, Outcome, Querier, in_words
 from postfix_mtasts.adapters.dns_rdata import (
-    host_name,
+    RecordData,
     read_a,
     read_aaaa,
     read_cname,
@@ -125,17 +126,21 @@ class DnsResolver:
 
     async def tlsa(self, name: str) -> Lookup[tlsa.Record]:
         """Look the TLSA records at *name* up, such as "_25._tcp.mx.example.com"."""
-        return await self._look_up(name, RdataType.TLSA, _read_tlsa)
+        answer = await self._look_up(name, RdataType.TLSA, _read_tlsa)
+        if isinstance(answer, Present):
+            return replace(answer, records=tlsa.bounded(answer.records))
+        return answer
 
     async def txt(self, name: str) -> Lookup[bytes]:
         """Look the TXT records of *name* up, each with its strings concatenated."""
         return await self._look_up(name, RdataType.TXT, read_txt)
 
     async def _look_up(
-        self, name: str, rdtype: RdataType, reader: Callable[[dns.wire.Parser], T]
+        self, name: str, rdtype: RdataType, reader: Callable[[RecordData], T]
     ) -> Lookup[T]:
-        start = _parse_name(name)
-        if start is None:
+        try:
+            start = parse_dns_name(name)
+        except ParseError:
             return Absent(secure=False, ttl=MAX_TTL, nxdomain=True)
         found = await self._resolve(start, rdtype)
         result = found if isinstance(found, str) else _conclude(name, found, rdtype, reader)
@@ -143,7 +148,7 @@ class DnsResolver:
             return Unavailable(why=f"{rdtype.name} {name}: {result}")
         return result
 
-    async def _resolve(self, name: dns.name.Name, rdtype: RdataType) -> _Found | str:
+    async def _resolve(self, name: DnsName, rdtype: RdataType) -> _Found | str:
         """Ask for *name*, then for what it is an alias of; a text says why there is no answer."""
         deadline = asyncio.get_running_loop().time() + self._settings.timeout
         chain = Chain(names=(name,))
@@ -167,7 +172,7 @@ class DnsResolver:
         Well only if all that answer have validated it: of two servers of which
         one does not validate, chance would decide whether DANE is seen.
         """
-        question = build_question(dns.name.from_text(name), RdataType.SOA)
+        question = build_question(parse_dns_name(name), RdataType.SOA)
         servers = self._choice.in_order()
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -194,16 +199,8 @@ class DnsResolver:
         return f"{server} validates"
 
 
-def _parse_name(text: str) -> dns.name.Name | None:
-    """Return the name of A-labels, None where DNS has no room for it."""
-    try:
-        return dns.name.Name((*text.encode("ascii").split(b"."), b""))
-    except dns.exception.DNSException:
-        return None
-
-
 def _conclude(
-    name: str, found: _Found, rdtype: RdataType, reader: Callable[[dns.wire.Parser], T]
+    name: str, found: _Found, rdtype: RdataType, reader: Callable[[RecordData], T]
 ) -> Present[T] | Absent | str:
     """Return what stands at the end of the chain, or why it cannot be read."""
     chain, reply = found.chain, found.reply
@@ -214,7 +211,11 @@ def _conclude(
         owner = name if len(chain.names) == 1 else host_name(chain.end)
     except ParseError as error:
         return f"alias of what is no host name: {error}"
-    values = dict.fromkeys(reply.read(record, reader) for record in records)
+    try:
+        to_read = bounded(reply, records)
+    except ParseError as error:
+        return str(error)
+    values = dict.fromkeys(reply.read(record, reader) for record in to_read)
     readable = tuple(value for value in values if value is not None)
     if not readable:
         return "there are records, but none that can be read"
@@ -231,8 +232,8 @@ def _conclude_absent(found: _Found) -> Absent:
     )
 
 
-def _read_tlsa(parser: dns.wire.Parser) -> tlsa.Record:
+def _read_tlsa(data: RecordData) -> tlsa.Record:
     try:
-        return read_tlsa(parser)
+        return read_tlsa(data)
     except ParseError:
         return tlsa.MALFORMED

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 import dns.flags
-import dns.name
 import dns.rcode
 import pytest
 import uvloop
 from dns.rdatatype import RdataType
 
+from postfix_mtasts.adapters.dns_name import parse_dns_name
 from postfix_mtasts.adapters.dns_transport import (
     EDNS_PAYLOAD,
     Question,
@@ -42,7 +42,7 @@ LOOPS = pytest.mark.parametrize(
 Ask: TypeAlias = Callable[[Server, Question, float], Awaitable[bytes]]
 Loop: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
 
-QUESTION = build_question(dns.name.from_text("x.example"), RdataType.A)
+QUESTION = build_question(parse_dns_name("x.example"), RdataType.A)
 ADDRESS = record("x.example", "A", "192.0.2.1")
 PLENTY = 5.0  # seconds; no test waits that long
 SOON = 0.05

@@ -248,7 +248,7 @@ def test_a_chain_that_ends_in_none_is_absent() -> None:
 def test_a_loop_within_one_answer_is_unavailable() -> None:
     loop = Reply(answers=(alias("a.example", "b.example."), alias("b.example", "A.example.")))
     answer = chained(("a.example", loop), ask=lambda resolver: resolver.a("a.example"))
-    assert answer == Unavailable(why="A a.example: CNAME loop at A.example")
+    assert answer == Unavailable(why="A a.example: CNAME loop at a.example")
 
 
 def test_a_loop_over_several_answers_is_unavailable() -> None:
@@ -369,6 +369,83 @@ def test_an_address_of_the_wrong_size_is_unavailable(size: int) -> None:
         lambda resolver: resolver.a("x.example"),
     )
     assert isinstance(answer, Unavailable)
+
+
+# Long answers
+
+
+def of_x(
+    rdtype: str, ask: Callable[[DnsResolver, str], Awaitable[object]], *records: bytes
+) -> object:
+    """Return the look-up at x.example, answered by *records* over TCP."""
+    reply = Reply(answers=records, truncated=True)
+    return look_up(
+        lambda server: server.says("x.example", rdtype, reply),
+        lambda resolver: ask(resolver, "x.example"),
+    )
+
+
+@pytest.mark.parametrize(("rdtype", "size"), [("A", 4), ("AAAA", 16)])
+def test_sixteen_addresses_are_kept(rdtype: str, size: int) -> None:
+    records = [record("x.example", rdtype, bytes((10,) * (size - 1) + (i,))) for i in range(17)]
+    ask = DnsResolver.a if rdtype == "A" else DnsResolver.aaaa
+    answer = of_x(rdtype, ask, *records)
+    assert isinstance(answer, Present)
+    assert len(answer.records) == 16
+
+
+def test_the_best_mx_records_are_kept_wherever_they_stand() -> None:
+    worse = tuple(mx(f"{100 + i} w{i}.example.") for i in range(150))
+    malformed = mx(b"")
+    reply = Reply(
+        answers=(malformed, *worse, mx("5 b.example."), mx("1 a.example.")), truncated=True
+    )
+    answer = mx_of(reply)
+    assert isinstance(answer, Present)
+    hosts = [one.host for one in answer.records]
+    assert hosts == ["a.example", "b.example", *(f"w{i}.example" for i in range(126))]
+
+
+def text(size: int, number: int = 0) -> bytes:
+    strings = f"{number:03}".encode() + bytes(size - 3 - -(-size // 256))
+    parts = [strings[at : at + 255] for at in range(0, len(strings), 255)]
+    data = b"".join(bytes((len(part),)) + part for part in parts)
+    assert len(data) == size
+    return record("x.example", "TXT", data)
+
+
+def test_as_many_and_as_long_texts_as_an_honest_owner_has_are_read() -> None:
+    answer = of_x("TXT", DnsResolver.txt, text(4096), *(text(40, i) for i in range(63)))
+    assert isinstance(answer, Present)
+    assert len(answer.records) == 64
+
+
+@pytest.mark.parametrize(
+    ("texts", "why"),
+    [
+        ([text(40, i) for i in range(65)], "more than 64 TXT records"),
+        ([text(40), text(4098)], "a TXT record of more than 4096 octets"),
+    ],
+)
+def test_texts_among_which_the_right_one_may_be_lost_are_unavailable(
+    texts: list[bytes], why: str
+) -> None:
+    assert of_x("TXT", DnsResolver.txt, *texts) == Unavailable(why=f"TXT x.example: {why}")
+
+
+def test_thirty_two_tlsa_records_are_kept() -> None:
+    records = [record("x.example", "TLSA", bytes((3, 1, 1)) + i.to_bytes(32)) for i in range(40)]
+    answer = of_x("TLSA", DnsResolver.tlsa, *records)
+    assert isinstance(answer, Present)
+    assert len(answer.records) == 32
+
+
+def test_a_long_tlsa_record_still_asks_for_tls() -> None:
+    answer = of_x(
+        "TLSA", DnsResolver.tlsa, record("x.example", "TLSA", bytes((3, 1, 0)) + bytes(8193))
+    )
+    assert isinstance(answer, Present)
+    assert answer.records == (tlsa.MALFORMED,)
 
 
 # Names and time

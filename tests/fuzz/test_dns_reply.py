@@ -2,21 +2,21 @@
 
 import contextlib
 import struct
+from itertools import chain
 
-import dns.name
-import dns.wire
 from dns.rdatatype import RdataType
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from postfix_mtasts.adapters import dns_rdata
 from postfix_mtasts.adapters.dns_alias import Chain, follow
+from postfix_mtasts.adapters.dns_name import parse_dns_name
 from postfix_mtasts.adapters.dns_reply import MAX_TTL, Reply, read_reply
 from postfix_mtasts.adapters.dns_transport import HEADER_SIZE, build_question
 from postfix_mtasts.core.errors import ParseError
 from tests.adapters.dns_server import record, soa
 
-QUESTION = build_question(dns.name.from_text("x.example"), RdataType.MX)
+QUESTION = build_question(parse_dns_name("x.example"), RdataType.MX)
 READERS = (
     *(dns_rdata.read_mx, dns_rdata.read_a, dns_rdata.read_aaaa, dns_rdata.read_cname),
     *(dns_rdata.read_tlsa, dns_rdata.read_txt),
@@ -37,7 +37,7 @@ BODIES = st.lists(PARTS | st.binary(max_size=40), max_size=6).map(b"".join)
 
 
 def read_everything(reply: Reply) -> None:
-    for record_ in (*reply.answers, *reply.authority):
+    for record_ in (*chain.from_iterable(reply.answers.values()), *reply.authority):
         assert 0 <= record_.ttl <= MAX_TTL
         for reader in READERS:
             reply.read(record_, reader)
@@ -67,5 +67,6 @@ def test_the_data_of_a_record_is_read_or_malformed(data: bytes, reader: object) 
     frame = b"\xc0\x0c" + struct.pack("!HHIH", RdataType.MX, 1, 60, len(data))
     message = struct.pack("!6H", 7, 0x8180, 1, 1, 0, 0) + QUESTION.wire + frame + data
     reply = read_reply(message, QUESTION)
-    assert reply.answers[0].start == HEADER_SIZE + len(QUESTION.wire) + len(frame)
-    reply.read(reply.answers[0], reader)  # type: ignore[arg-type]  # of several types in one list
+    first = reply.at(QUESTION.name, RdataType.MX)[0]
+    assert first.start == HEADER_SIZE + len(QUESTION.wire) + len(frame)
+    reply.read(first, reader)  # type: ignore[arg-type]  # of several types in one list
