@@ -43,7 +43,17 @@ class Failure:
     is_silence: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoAnswer:
+    """Why nothing was learnt, in words; *ours*: for want of a place or of time to ask."""
+
+    why: str
+    ours: bool = False
+
+
 Outcome: TypeAlias = Answer | Failure
+
+_Failures: TypeAlias = tuple[dict[Server, Failure], float]  # and the seconds they took
 
 _SILENCE = Failure(what="no answer", is_silence=True)
 _MALFORMED = Failure(what="malformed reply")
@@ -57,17 +67,27 @@ class Querier:
         self._choice = choice
         self._slots = asyncio.Semaphore(max_concurrent)
 
-    async def ask(self, question: Question, deadline: float) -> Answer | str:
-        """Return the answer to *question*, or why there is none, in words.
+    async def ask(self, question: Question, deadline: float) -> Answer | NoAnswer:
+        """Return the answer to *question*, or why there is none.
 
-        *deadline* is a time of the running loop's clock.
+        *deadline* is a time of the running loop's clock.  A server that is
+        silent for the little time that a long wait for a place has left is not
+        to blame.
         """
+        now = asyncio.get_running_loop().time
+        middle = (now() + deadline) / 2
         if not await self._take_slot(deadline):
-            return "too many DNS queries at once"
+            return NoAnswer(why="too many DNS queries at once", ours=True)
+        late = now() > middle
         try:
-            return await self._ask_in_turn(question, deadline)
+            outcome = await self._ask_in_turn(question, deadline)
         finally:
             self._slots.release()
+        if isinstance(outcome, Answer):
+            return outcome
+        failures, elapsed = outcome
+        silent = all(failure.is_silence for failure in failures.values())
+        return NoAnswer(why=in_words(failures, elapsed), ours=silent and (late or not failures))
 
     async def _take_slot(self, deadline: float) -> bool:
         if not self._slots.locked():
@@ -78,7 +98,7 @@ class Querier:
         except TimeoutError:
             return False
 
-    async def _ask_in_turn(self, question: Question, deadline: float) -> Answer | str:
+    async def _ask_in_turn(self, question: Question, deadline: float) -> Answer | _Failures:
         now = asyncio.get_running_loop().time
         start = now()
         failures: dict[Server, Failure] = {}
@@ -94,7 +114,7 @@ class Querier:
                     return outcome
                 failures[server] = outcome
             seconds *= 2
-        return in_words(failures, now() - start)
+        return failures, now() - start
 
     async def ask_one(self, server: Server, question: Question, seconds: float) -> Outcome:
         """Ask *server* alone; UDP, and TCP where it is needed, have *seconds* in all."""

@@ -34,7 +34,7 @@ from dns.rdatatype import RdataType
 from postfix_mtasts.adapters.dns_alias import Chain, follow, is_unfinished
 from postfix_mtasts.adapters.dns_bounds import bounded
 from postfix_mtasts.adapters.dns_name import DnsName, host_name, parse_dns_name
-from postfix_mtasts.adapters.dns_query import Answer, Outcome, Querier, in_words
+from postfix_mtasts.adapters.dns_query import Answer, NoAnswer, Outcome, Querier, in_words
 from postfix_mtasts.adapters.dns_rdata import (
     RecordData,
     read_a,
@@ -143,26 +143,26 @@ class DnsResolver:
         except ParseError:
             return Absent(secure=False, ttl=MAX_TTL, nxdomain=True)
         found = await self._resolve(start, rdtype)
-        result = found if isinstance(found, str) else _conclude(name, found, rdtype, reader)
-        if isinstance(result, str):
-            return Unavailable(why=f"{rdtype.name} {name}: {result}")
+        result = found if isinstance(found, NoAnswer) else _conclude(name, found, rdtype, reader)
+        if isinstance(result, NoAnswer):
+            return Unavailable(why=f"{rdtype.name} {name}: {result.why}", ours=result.ours)
         return result
 
-    async def _resolve(self, name: DnsName, rdtype: RdataType) -> _Found | str:
-        """Ask for *name*, then for what it is an alias of; a text says why there is no answer."""
+    async def _resolve(self, name: DnsName, rdtype: RdataType) -> _Found | NoAnswer:
+        """Ask for *name*, then for what it is an alias of."""
         deadline = asyncio.get_running_loop().time() + self._settings.timeout
         chain = Chain(names=(name,))
         secure = True
         while True:
             answer = await self._querier.ask(build_question(chain.end, rdtype), deadline)
-            if isinstance(answer, str):
+            if isinstance(answer, NoAnswer):
                 return answer
             before = chain
             secure = secure and answer.secure
             try:
                 chain = follow(chain, answer.reply, rdtype)
             except ParseError as error:
-                return str(error)
+                return NoAnswer(why=str(error))
             if not is_unfinished(before, chain, answer.reply, rdtype):
                 return _Found(chain=chain, reply=answer.reply, secure=secure)
 
@@ -201,7 +201,7 @@ class DnsResolver:
 
 def _conclude(
     name: str, found: _Found, rdtype: RdataType, reader: Callable[[RecordData], T]
-) -> Present[T] | Absent | str:
+) -> Present[T] | Absent | NoAnswer:
     """Return what stands at the end of the chain, or why it cannot be read."""
     chain, reply = found.chain, found.reply
     records = reply.at(chain.end, rdtype)
@@ -210,15 +210,15 @@ def _conclude(
     try:
         owner = name if len(chain.names) == 1 else host_name(chain.end)
     except ParseError as error:
-        return f"alias of what is no host name: {error}"
+        return NoAnswer(why=f"alias of what is no host name: {error}")
     try:
         to_read = bounded(reply, records)
     except ParseError as error:
-        return str(error)
+        return NoAnswer(why=str(error))
     values = dict.fromkeys(reply.read(record, reader) for record in to_read)
     readable = tuple(value for value in values if value is not None)
     if not readable:
-        return "there are records, but none that can be read"
+        return NoAnswer(why="there are records, but none that can be read")
     ttl = min(chain.ttl, *(record.ttl for record in records))
     return Present(records=readable, secure=found.secure, ttl=ttl, owner=owner)
 

@@ -5,6 +5,7 @@ import contextlib
 import re
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import dns.rcode
@@ -13,7 +14,7 @@ from dns.rdatatype import RdataType
 
 from postfix_mtasts.adapters import dns_query
 from postfix_mtasts.adapters.dns_name import parse_dns_name
-from postfix_mtasts.adapters.dns_query import Answer, Failure, Querier, in_words
+from postfix_mtasts.adapters.dns_query import Answer, Failure, NoAnswer, Querier, in_words
 from postfix_mtasts.adapters.dns_transport import build_question
 from postfix_mtasts.adapters.name_server import parse_server
 from postfix_mtasts.adapters.resolver import DnsResolver, DnsSettings
@@ -90,7 +91,7 @@ def look_up(*replies: Reply | None, **settings: Any) -> Lookup[str]:
     )
     if isinstance(answer, Unavailable):
         why = re.sub(r":[0-9]{4,5}\b", "", answer.why)
-        return Unavailable(why=re.sub(r"within [0-9.]+ s", "within N s", why))
+        return replace(answer, why=re.sub(r"within [0-9.]+ s", "within N s", why))
     return answer
 
 
@@ -250,7 +251,7 @@ def test_no_more_questions_are_under_way_than_allowed() -> None:
 
 
 def test_a_question_that_finds_no_place_in_time_is_told_so() -> None:
-    async def scenario() -> Answer | str:
+    async def scenario() -> Answer | NoAnswer:
         async with DnsServer() as server:
             server.says("x.example", "A", SILENT)
             servers = (parse_server(server.address),)
@@ -264,7 +265,37 @@ def test_a_question_that_finds_no_place_in_time_is_told_so() -> None:
             await asyncio.gather(first, return_exceptions=True)
             return second
 
-    assert run(scenario()) == "too many DNS queries at once"
+    assert run(scenario()) == NoAnswer(why="too many DNS queries at once", ours=True)
+
+
+def look_up_after_a_wait(reply: Reply, wait: float) -> Lookup[str]:
+    """Return a look-up of half a second that gets the only place after *wait* seconds."""
+
+    async def ask(resolver: DnsResolver, servers: list[DnsServer]) -> Lookup[str]:
+        servers[0].says("slow.example", "A", SILENT)
+        first = asyncio.ensure_future(resolver.a("slow.example"))
+        await servers[0].heard.wait()
+        asyncio.get_running_loop().call_later(wait, first.cancel)
+        answer = await resolver.a("x.example")
+        await asyncio.gather(first, return_exceptions=True)
+        return answer
+
+    result: Lookup[str] = run(with_servers((reply,), ask, timeout=0.6, max_concurrent=1))
+    return result
+
+
+@pytest.mark.parametrize(
+    ("reply", "wait", "ours"),
+    [(SILENT, 0.4, True), (SILENT, 0.0, False), (SERVFAIL, 0.4, False)],
+)
+def test_silence_after_a_long_wait_for_a_place_is_our_own_doing(
+    reply: Reply,
+    wait: float,
+    ours: bool,  # noqa: FBT001  parameters of the table
+) -> None:
+    answer = look_up_after_a_wait(reply, wait)
+    assert isinstance(answer, Unavailable)
+    assert answer.ours is ours
 
 
 def test_a_cancelled_look_up_gives_its_place_back() -> None:
@@ -282,7 +313,9 @@ def test_a_cancelled_look_up_gives_its_place_back() -> None:
 
 
 def test_a_question_without_time_left_is_not_asked() -> None:
-    assert look_up(GOOD, timeout=0) == Unavailable(why="A x.example: no time left to ask")
+    assert look_up(GOOD, timeout=0) == Unavailable(
+        why="A x.example: no time left to ask", ours=True
+    )
 
 
 def test_a_reply_cut_anywhere_is_never_taken_for_absence() -> None:
