@@ -16,13 +16,18 @@ this format.  Whoever reads a line of another version, or a damaged one, gets
 An MX record is ``[preference, host]``, an address and an MTA-STS record's id a
 string, a TLSA record its wire format in hexadecimal digits.
 
+Not all facts are worth a line.  Those of which a look-up failed for our own
+overload say nothing of the domain, and those that fill more than
+`MAX_RECORD_BYTES` are those of a stranger who would fill the disk: DNS is asked
+again, and the domain's policy is stored elsewhere.
+
 BUGS: there is no checksum.  A flipped bit that leaves the line well-formed goes
 unseen until the TTLs have run out.
 """
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn, TypeVar
 
 from postfix_mtasts.core import mta_sts, tlsa
@@ -40,8 +45,8 @@ from postfix_mtasts.core.facts import (
 VERSION = 1
 """Goes up with every change of the format."""
 
-MAX_RECORD_BYTES = 1 << 20
-"""No longer line is read (a security limit): 32 hosts fit with room to spare."""
+MAX_RECORD_BYTES = 65536
+"""No longer line is written or read (a security limit): 32 hosts of honest owners have 10,000."""
 
 _MAX_TIME = 1 << 40  # seconds since the epoch, far beyond any clock
 _MAX_TTL = (1 << 32) - 1  # what fits the field (RFC 1035 section 3.2.1)
@@ -60,8 +65,13 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def build_dns_facts(facts: DnsFacts) -> bytes:
-    """Return *facts* as one line of ASCII, which `parse_dns_facts` reads."""
+def build_dns_facts(facts: DnsFacts) -> bytes | None:
+    """Return *facts* as one line of ASCII, which `parse_dns_facts` reads.
+
+    `None` where they are not worth keeping: too large, or blank by our own doing.
+    """
+    if any(isinstance(lookup, Unavailable) and lookup.ours for lookup in _lookups(facts)):
+        return None
     hosts = [
         (
             host.name,
@@ -74,7 +84,8 @@ def build_dns_facts(facts: DnsFacts) -> bytes:
     mx = _build_lookup(facts.mx, _build_mx)
     sts_record = _build_lookup(facts.sts_record, _build_sts_record)
     line = (VERSION, facts.gathered, mx, hosts, facts.omitted, sts_record)
-    return _ENCODER.encode(line).encode("ascii")
+    data = _ENCODER.encode(line).encode("ascii")
+    return data if len(data) <= MAX_RECORD_BYTES else None
 
 
 def parse_dns_facts(data: bytes) -> DnsFacts:
@@ -98,6 +109,14 @@ def parse_dns_facts(data: bytes) -> DnsFacts:
         omitted=_integer(omitted, _MAX_COUNT),
         sts_record=None if sts_record is None else _lookup(sts_record, _sts_record),
     )
+
+
+def _lookups(facts: DnsFacts) -> Iterator[Lookup[object] | None]:
+    yield facts.mx
+    yield facts.sts_record
+    for host in facts.hosts:
+        yield host.addresses
+        yield host.tlsa
 
 
 def _build_lookup(lookup: Lookup[T] | None, build: Callable[[T], object]) -> object:

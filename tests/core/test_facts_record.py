@@ -2,6 +2,7 @@
 
 import json
 import timeit
+from dataclasses import replace
 
 import pytest
 
@@ -76,13 +77,54 @@ def line(**changes: object) -> bytes:
     return json.dumps([changes.get(n, v) for n, v in zip(names, PLAIN, strict=True)]).encode()
 
 
+def built(facts: DnsFacts) -> bytes:
+    data = build_dns_facts(facts)
+    assert data is not None
+    return data
+
+
 @pytest.mark.parametrize("facts", [FULL, POOR, BROKEN_RECORD], ids=["full", "poor", "broken"])
 def test_facts_come_back_as_they_were_written(facts: DnsFacts) -> None:
-    assert parse_dns_facts(build_dns_facts(facts)) == facts
+    assert parse_dns_facts(built(facts)) == facts
+
+
+def with_why(length: int) -> DnsFacts:
+    """Return facts of which the line has *length* bytes more than that of FULL."""
+    line_of_full = len(built(FULL))
+    short = replace(FULL, sts_record=Unavailable(why=""))
+    return replace(
+        FULL, sts_record=Unavailable(why="x" * (line_of_full + length - len(built(short))))
+    )
+
+
+def test_facts_of_any_length_that_is_read_are_written_and_longer_ones_are_not() -> None:
+    most = MAX_RECORD_BYTES - len(built(FULL))
+    assert len(built(with_why(most))) == MAX_RECORD_BYTES
+    assert parse_dns_facts(built(with_why(most))).sts_record is not None
+    assert build_dns_facts(with_why(most + 1)) is None
+
+
+def test_as_many_hosts_as_are_examined_fit_with_as_much_as_honest_owners_publish() -> None:
+    hosts = tuple(a_host(f"mx{number}.mail.protection.example.com") for number in range(32))
+    assert 4 * len(built(replace(FULL, hosts=hosts))) < MAX_RECORD_BYTES
+
+
+OURS = Unavailable(why="A h.example: too many DNS queries at once", ours=True)
+BUSY = {
+    "MX hosts": replace(FULL, mx=OURS),
+    "an MTA-STS record": replace(FULL, sts_record=OURS),
+    "addresses": replace(FULL, hosts=(FULL.hosts[0], replace(FULL.hosts[1], addresses=OURS))),
+    "TLSA records": replace(FULL, hosts=(FULL.hosts[0], replace(FULL.hosts[1], tlsa=OURS))),
+}
+
+
+@pytest.mark.parametrize("facts", BUSY.values(), ids=BUSY)
+def test_nothing_is_kept_where_we_were_too_busy_to_look_up(facts: DnsFacts) -> None:
+    assert build_dns_facts(facts) is None
 
 
 def test_a_line_is_short_and_ascii() -> None:
-    data = build_dns_facts(FULL)
+    data = built(FULL)
     assert len(data) < 600
     assert data.isascii()
     assert b" " not in data
@@ -172,7 +214,7 @@ def test_a_refusal_quotes_little_of_the_line() -> None:
 
 
 def test_two_hosts_are_written_and_read_in_far_less_than_a_millisecond() -> None:
-    data = build_dns_facts(FULL)
+    data = built(FULL)
     writing = min(timeit.repeat(lambda: build_dns_facts(FULL), number=100, repeat=5))
     reading = min(timeit.repeat(lambda: parse_dns_facts(data), number=100, repeat=5))
     # 15 and 40 microseconds as measured; the bound allows for a slow machine.
