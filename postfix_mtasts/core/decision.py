@@ -330,7 +330,7 @@ def match_names(dns: DnsFacts, nexthop: NextHop, policy: mta_sts.Policy) -> tupl
     form (RFC 8461 section 4.1).
     """
     hosts = host_names(mx.host for mx in mx_hosts(dns.mx, nexthop))
-    return tuple(host for host in hosts if mta_sts.permits(policy, host))[:MAX_MATCH_NAMES]
+    return mta_sts.permitted(policy, hosts)[:MAX_MATCH_NAMES]
 
 
 def _patterns(policy: mta_sts.Policy) -> tuple[str, ...]:
