@@ -2,18 +2,19 @@
 
 The policy itself is its text: it is parsed anew by each reader, so that only
 `mta_sts.parse_policy` makes policies.  Its mode and expiry stand beside it, for
-the database to sort by.
+the database to sort by.  The last failed fetch is read apart from it, so that
+damage to the one does not lose the other.
 """
 
 import math
 from functools import lru_cache
 from typing import TypeAlias
 
+from postfix_mtasts.core import mta_sts
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.facts import CachedPolicy, DnsFacts, FailedFetch, StsFacts
 from postfix_mtasts.core.facts_record import parse_dns_facts
 from postfix_mtasts.core.freshness import policy_expires
-from postfix_mtasts.core.mta_sts import Policy, parse_policy
 from postfix_mtasts.core.tls_event import ResultType
 
 Row: TypeAlias = tuple[str | bytes | float | None, ...]
@@ -57,20 +58,15 @@ def build_policy(cached: CachedPolicy | None) -> Row:
     )
 
 
-def parse_sts(row: Row) -> StsFacts:
-    """Return what the values of `STS_COLUMNS` say.
+def parse_policy(row: Row) -> CachedPolicy | None:
+    """Return what the values of `STS_COLUMNS` say of a policy.
 
     Raises `ParseError` where they cannot have come from `build_sts`.
     """
-    policy, failure = row[: len(POLICY_COLUMNS)], row[len(POLICY_COLUMNS) :]
-    return StsFacts(
-        cached=None if policy == _NO_POLICY else _parse_policy(policy),
-        failure=None if failure == _NO_FAILURE else _parse_failure(failure),
-    )
-
-
-def _parse_policy(row: Row) -> CachedPolicy:
-    record_id, text, fetched, checked, _, _ = row
+    columns = row[: len(POLICY_COLUMNS)]
+    if columns == _NO_POLICY:
+        return None
+    record_id, text, fetched, checked, _, _ = columns
     if not isinstance(text, bytes):
         raise ParseError("stored policy: its text is no text")
     return CachedPolicy(
@@ -83,8 +79,8 @@ def _parse_policy(row: Row) -> CachedPolicy:
 
 
 @lru_cache(maxsize=128)  # who hosts many domains publishes one text for all of them
-def _policy(text: bytes) -> Policy:
-    return parse_policy(text)
+def _policy(text: bytes) -> mta_sts.Policy:
+    return mta_sts.parse_policy(text)
 
 
 def _build_failure(failure: FailedFetch | None) -> Row:
@@ -94,8 +90,15 @@ def _build_failure(failure: FailedFetch | None) -> Row:
     return (failure.record_id, failure.at, failure.retry_at, failure.kind.value, why)
 
 
-def _parse_failure(row: Row) -> FailedFetch:
-    record_id, at, retry_at, kind, why = row
+def parse_failure(row: Row) -> FailedFetch | None:
+    """Return what the values of `STS_COLUMNS` say of a failed fetch.
+
+    Raises `ParseError` where they cannot have come from `build_sts`.
+    """
+    columns = row[len(POLICY_COLUMNS) :]
+    if columns == _NO_FAILURE:
+        return None
+    record_id, at, retry_at, kind, why = columns
     try:
         result_type = ResultType(kind)
     except ValueError:

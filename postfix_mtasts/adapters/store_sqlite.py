@@ -5,22 +5,24 @@ event loop never waits for the disk (see `store_thread`).  What a method returns
 after is committed.  No trouble with the file is ever raised: it is logged, and
 memory stands in (see `store_database`).
 
-A row that cannot be read, damaged or of another version, is not there.
+What cannot be read, damaged or of another version, is not there; what stands
+beside it in its row is.
 """
 
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from postfix_mtasts.adapters import store_tables
 from postfix_mtasts.adapters.store_database import Database
 from postfix_mtasts.adapters.store_room import Room
-from postfix_mtasts.adapters.store_rows import Row, build_sts, parse_dns, parse_sts
+from postfix_mtasts.adapters.store_rows import build_sts, parse_dns, parse_failure, parse_policy
 from postfix_mtasts.adapters.store_thread import BatchThread, Job, Outcome
 from postfix_mtasts.core.errors import ParseError
-from postfix_mtasts.core.facts import DnsFacts, StsFacts
+from postfix_mtasts.core.facts import StsFacts
 from postfix_mtasts.core.facts_record import build_dns_facts
 from postfix_mtasts.core.names import NextHop
 from postfix_mtasts.ports import Clock, Entry, Stored
@@ -29,6 +31,9 @@ MAX_DOMAINS = 100_000
 
 _PIECE = 500  # domains that one job of a long list is about: look-ups go in between
 _MAX_TOLD = 1000  # damaged rows that are logged, then no more
+
+C = TypeVar("C")
+T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
@@ -111,21 +116,21 @@ class SqliteStore:
 
     def _load(self, nexthop: NextHop, database: sqlite3.Connection) -> Stored:
         facts, sts = store_tables.load(database, nexthop.name, str(nexthop))
-        return Stored(dns=self._read_dns(nexthop, facts), sts=self._read_sts(nexthop, sts))
+        return Stored(
+            dns=self._read(str(nexthop), parse_dns, facts),
+            sts=StsFacts(
+                cached=self._read(nexthop.name, parse_policy, sts),
+                failure=self._read(nexthop.name, parse_failure, sts),
+            ),
+        )
 
-    def _read_dns(self, nexthop: NextHop, facts: object) -> DnsFacts | None:
+    def _read(self, key: str, parse: Callable[[C], T | None], columns: C) -> T | None:
+        """Return what *columns* say of *key*, `None` for nothing or what cannot be read."""
         try:
-            return parse_dns(facts)
+            return parse(columns)
         except ParseError as error:
-            self._tell(str(nexthop), error)
+            self._tell(key, error)
             return None
-
-    def _read_sts(self, nexthop: NextHop, row: Row) -> StsFacts:
-        try:
-            return parse_sts(row)
-        except ParseError as error:
-            self._tell(nexthop.name, error)
-            return StsFacts()
 
     def _tell(self, key: str, error: ParseError) -> None:
         """Log that a row is damaged, once."""

@@ -25,7 +25,7 @@ from postfix_mtasts.adapters.store_rows import (
     STS_COLUMNS,
     Row,
     build_sts,
-    parse_sts,
+    parse_policy,
 )
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.facts import StsFacts
@@ -151,7 +151,7 @@ def _is_older(given: Row, known: Row, now: float) -> bool:
     if isinstance(checked, float | int) and checked >= known_checked:
         return False
     try:
-        policy = in_force(parse_sts(known).cached, now)
+        policy = in_force(parse_policy(known), now)
     except ParseError:
         return False
     return policy is not None and (checked is None or policy.checked <= now)

@@ -13,7 +13,8 @@ import pytest
 
 from postfix_mtasts.adapters import store_tables
 from postfix_mtasts.adapters.store_sqlite import SqliteStore
-from postfix_mtasts.core.facts import StsFacts
+from postfix_mtasts.core.facts import StsFacts, Unavailable
+from postfix_mtasts.core.facts_record import MAX_RECORD_BYTES
 from postfix_mtasts.core.names import Form, NextHop
 from postfix_mtasts.ports import Entry, Store, Stored
 from tests.adapters import store_samples
@@ -118,6 +119,19 @@ def test_dns_facts_that_are_no_more_are_removed() -> None:
             return await store.load(HOP)
 
     assert asyncio.run(scenario()).dns is None
+
+
+def test_dns_facts_that_are_not_worth_keeping_remove_those_that_were(tmp_path: Path) -> None:
+    endless = replace(dns(), sts_record=Unavailable(why="x" * MAX_RECORD_BYTES))
+
+    async def scenario() -> None:
+        async with opened(tmp_path / "state.db") as store:
+            await save(store, "example.com", stored(policy()))
+            await save(store, "example.com", replace(stored(policy()), dns=endless))
+            assert await store.load(HOP) == Stored(dns=None, sts=stored(policy()).sts)
+
+    asyncio.run(scenario())
+    assert (tmp_path / "state.db").stat().st_size < MAX_RECORD_BYTES
 
 
 # An older snapshot and a newer policy: (what is stored, what is saved, whether it is taken)
@@ -457,8 +471,12 @@ DAMAGE = {
     "a time that is text": "UPDATE domains SET checked = 'noon'",
     "a time without end": "UPDATE domains SET fetched = 9e999",
     "a policy half there": "UPDATE domains SET text = NULL",
+    "an id that is not UTF-8": "UPDATE domains SET record_id = CAST(x'ff' AS TEXT), text = NULL",
+}
+DAMAGED_FAILURES = {
     "a failure of no known kind": "UPDATE domains SET failed_kind = 'bad luck'",
     "a failure half there": "UPDATE domains SET failed_at = NULL",
+    "a next try that is text": "UPDATE domains SET failed_retry = 'soon'",
     "text that is not UTF-8": "UPDATE domains SET failed_kind = CAST(x'ff' AS TEXT)",
 }
 
@@ -474,10 +492,30 @@ def test_a_damaged_policy_is_told_once_is_not_there_and_can_be_replaced(
                 other.execute(damage)
             other.close()
             for _ in range(3):
-                assert await store.load(HOP) == stored()
+                assert await store.load(HOP) == stored(None, failure())
             assert len(await store.entries(after="", limit=9)) == 1
             await save(store, "example.com", stored(None, failure("another")))
             assert await store.load(HOP) == stored(None, failure("another"))
+
+    asyncio.run(scenario())
+    [message] = [record.getMessage() for record in caplog.records]
+    assert message.startswith("what is stored of example.com cannot be read")
+
+
+@pytest.mark.parametrize("damage", DAMAGED_FAILURES.values(), ids=DAMAGED_FAILURES)
+def test_a_damaged_failure_is_not_there_and_leaves_the_policy_beside_it(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path / "state.db") as store:
+            await save(store, "example.com", stored(policy(), failure()))
+            with sqlite3.connect(tmp_path / "state.db") as other:
+                other.execute(damage)
+            other.close()
+            for _ in range(3):
+                assert await store.load(HOP) == stored(policy())
+            await save(store, "example.com", stored(policy(checked=NOW - 9), failure("another")))
+            assert await store.load(HOP) == stored(policy(), failure("another"))
 
     asyncio.run(scenario())
     [message] = [record.getMessage() for record in caplog.records]
