@@ -1,0 +1,82 @@
+"""Counts as the collector stored them, read for reports."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from postfix_mtasts.adapters.count_reader import SqliteCountReader
+from postfix_mtasts.adapters.tlsrpt_store import SqliteTlsrptStore
+from postfix_mtasts.core.tally import Row
+from postfix_mtasts.core.tls_event import ResultType
+from postfix_mtasts.ports import StoreUnusableError
+from tests.report_samples import DAY, row, store_counts
+
+
+@pytest.fixture(name="path")
+def make_path(tmp_path: Path) -> Path:
+    return tmp_path / "tlsrpt.db"
+
+
+def rows_of(path: Path, day: int, domain: str) -> tuple[tuple[Row, int], ...]:
+    reader = SqliteCountReader(path)
+    try:
+        return reader.counts_of(day, domain)
+    finally:
+        reader.close()
+
+
+def test_each_day_and_domain_has_its_own_counts(path: Path) -> None:
+    bad = row("b.example", kind=ResultType.CERTIFICATE_EXPIRED)
+    store_counts(path, [(row("b.example"), 3), (bad, 2), (row("a.example", day=DAY + 1), 1)])
+    store_counts(path, [(row("b.example"), 4)])
+    reader = SqliteCountReader(path)
+    assert reader.days_with_counts() == (DAY, DAY + 1)
+    assert reader.domains_of(DAY) == ("b.example",)
+    assert reader.domains_of(DAY + 1) == ("a.example",)
+    assert reader.counts_of(DAY, "b.example") == ((row("b.example"), 7), (bad, 2))
+    assert reader.counts_of(DAY, "a.example") == ()
+    reader.close()
+
+
+def test_a_damaged_row_loses_itself_alone(path: Path) -> None:
+    bad = row("b.example", kind=ResultType.CERTIFICATE_EXPIRED)
+    store_counts(path, [(row("b.example"), 3), (bad, 2)])
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE kinds SET policy = '[' WHERE id = 1")
+    connection.close()
+    assert rows_of(path, DAY, "b.example") == ((bad, 2),)
+
+
+def test_old_days_are_forgotten_and_the_collector_counts_on(path: Path) -> None:
+    store_counts(path, [(row("b.example"), 3), (row("b.example", day=DAY + 1), 1)])
+    reader = SqliteCountReader(path)
+    assert reader.forget_before(DAY + 1) == 1
+    assert reader.days_with_counts() == (DAY + 1,)
+    assert reader.forget_before(DAY + 1) == 0
+    reader.close()
+    store_counts(path, [(row("b.example", day=DAY + 1), 1)])
+    assert rows_of(path, DAY + 1, "b.example") == ((row("b.example", day=DAY + 1), 2),)
+
+
+def test_a_file_that_is_not_there_is_not_made(path: Path) -> None:
+    with pytest.raises(StoreUnusableError):
+        SqliteCountReader(path)
+    assert not path.exists()
+
+
+def test_a_file_without_counts_is_named(path: Path) -> None:
+    path.touch()
+    reader = SqliteCountReader(path)
+    with pytest.raises(StoreUnusableError, match=r"tlsrpt\.db: no such table"):
+        reader.days_with_counts()
+    reader.close()
+
+
+def test_an_empty_file_of_the_collector_has_no_days(path: Path) -> None:
+    store = SqliteTlsrptStore(path)
+    store.place("x")
+    store.close()
+    reader = SqliteCountReader(path)
+    assert reader.days_with_counts() == ()
+    reader.close()

@@ -1,0 +1,129 @@
+"""What is known of reports on their way, in a real file."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from postfix_mtasts.adapters.report_store import SqliteReportStore, lock
+from postfix_mtasts.core.schedule import Destination, Tries
+from postfix_mtasts.ports import Handover, ReportState, StoreUnusableError
+
+DAY = 20_000
+TO = "mailto:tlsrpt@example.com"
+
+
+@pytest.fixture(name="path")
+def make_file(tmp_path: Path) -> Path:
+    """A database that the collector made."""
+    path = tmp_path / "tlsrpt.db"
+    sqlite3.connect(path).close()
+    path.touch()
+    return path
+
+
+def handover(day: int = DAY, to: str = TO, state: ReportState = ReportState.DUE) -> Handover:
+    return Handover(
+        day=day, domain="example.com", to=to, report_id=f"{day}.example.com@s", state=state
+    )
+
+
+def test_what_was_stored_is_read_by_the_next_process(path: Path) -> None:
+    tries = Tries(count=2, first=5.0, last=7.5)
+    waiting = Handover(
+        day=DAY,
+        domain="example.com",
+        to=TO,
+        report_id="x@y",
+        state=ReportState.WAITING,
+        tries=tries,
+        why="no",
+    )
+    known = Destination(failing_since=5.0, last=7.5, sent_on=19_999, sent=3)
+    store = SqliteReportStore(path)
+    store.settle(waiting, known)
+    store.close()
+    again = SqliteReportStore(path)
+    assert again.handovers(DAY, "example.com") == (waiting,)
+    assert again.destination(TO) == known
+    assert again.failing() == ((TO, known),)
+    again.close()
+
+
+def test_a_sent_report_replaces_what_was_known_of_it(path: Path) -> None:
+    store = SqliteReportStore(path)
+    store.address(DAY, "example.com", [handover(to=""), handover()])
+    store.address(DAY, "example.com", [handover()])
+    sent = handover(state=ReportState.SENT)
+    store.settle(sent, Destination(last=1.0, sent_on=1, sent=1))
+    assert store.handovers(DAY, "example.com") == (sent,)
+    assert store.handovers(DAY + 1, "example.com") == ()
+    assert store.failing() == ()
+    store.close()
+
+
+def test_days_are_forgotten_and_destinations_are_not(path: Path) -> None:
+    store = SqliteReportStore(path)
+    store.settle(handover(DAY), Destination(failing_since=1.0, last=2.0))
+    store.settle(handover(DAY + 1), Destination(failing_since=1.0, last=3.0))
+    assert store.forget_before(DAY + 1) == 1
+    assert store.handovers(DAY, "example.com") == ()
+    assert len(store.handovers(DAY + 1, "example.com")) == 1
+    assert store.destination(TO).last == 3.0
+    store.close()
+
+
+def test_nothing_is_known_of_a_destination_that_was_never_tried(path: Path) -> None:
+    store = SqliteReportStore(path)
+    assert store.destination("mailto:new@example.com") == Destination()
+    store.close()
+
+
+def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnusableError, match="unable to open"):
+        SqliteReportStore(tmp_path / "tlsrpt.db")
+    assert not (tmp_path / "tlsrpt.db").exists()
+
+
+def test_a_file_that_is_no_database_is_named(path: Path) -> None:
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreUnusableError, match=r"tlsrpt\.db: file is not a database"):
+        SqliteReportStore(path)
+
+
+def test_a_full_disk_is_told_and_nothing_is_half_stored(path: Path) -> None:
+    store = SqliteReportStore(path)
+    store._connection.execute("PRAGMA max_page_count = 1")  # noqa: SLF001 - as if the disk were full
+    many = [handover(to=f"mailto:{n}@example.com") for n in range(10_000)]
+    with pytest.raises(StoreUnusableError, match="full"):
+        store.address(DAY, "example.com", many)
+    assert store.handovers(DAY, "example.com") == ()
+    store.close()
+
+
+def test_only_one_process_may_send_and_a_dead_one_does_not_hold_it(path: Path) -> None:
+    code = (
+        "import sys, pathlib, postfix_mtasts.adapters.report_store as s\n"
+        "with s.lock(pathlib.Path(sys.argv[1])) as alone:\n"
+        "    print(alone, flush=True); sys.stdin.read()\n"
+    )
+    words = [sys.executable, "-c", code, os.fspath(path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"True\n"
+        with lock(path) as alone:
+            assert not alone
+        other.kill()
+        other.wait()
+    with lock(path) as alone:
+        assert alone
+    with lock(path) as alone:
+        assert alone
+
+
+def test_a_lock_that_cannot_be_had_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnusableError, match="No such file"), lock(tmp_path / "no" / "db"):
+        pass
