@@ -123,8 +123,7 @@ class Addressing:
         self, nobody: Handover, tries: schedule.Tries | None, answer: Unavailable
     ) -> Handover:
         tried = schedule.tried(tries, self.clock())
-        why = f"the TLSRPT record: {answer.why}"
-        waiting = replace(nobody, state=ReportState.WAITING, tries=tried, why=why)
+        waiting = replace(nobody, state=ReportState.WAITING, tries=tried, why=answer.why)
         return waiting if schedule.retry_at(tried) else ended(waiting, Standing.GIVEN_UP)
 
     def _addressed(self, nobody: Handover, record: Record) -> Iterator[Handover]:
