@@ -9,6 +9,7 @@ Results go to stdout, all else to stderr.  Exit status: `failure.ExitStatus`.
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_config_option(parser, default=None)
     verbs = parser.add_subparsers(required=True, metavar="VERB", title="verbs")
     _add_serve(verbs)
+    _add_collect(verbs)
     _add_report(verbs)
     _add_query(verbs)
     _add_cache(verbs)
@@ -120,6 +122,22 @@ def _add_report(verbs: "_Verbs") -> None:
     )
     instead.add_argument("--resend", metavar="ID", help="send the report of this Report-ID again")
     _add_json_option(parser)
+
+
+def _add_collect(verbs: "_Verbs") -> None:
+    what = "count TLS sessions for the reports, in the foreground"
+    parser = _add_verb(verbs, "collect", "collect", what)
+    parser.add_argument("--once", action="store_true", help="read what there is, and end")
+    parser.add_argument("--log", metavar="FILE", help='read this mail log, "-" for standard input')
+    parser.add_argument(
+        "--year", metavar="YYYY", type=_year, help="of stamps that have none (default: the latest)"
+    )
+
+
+def _year(text: str) -> int:
+    if not re.fullmatch(r"[12][0-9]{3}", text):
+        raise argparse.ArgumentTypeError(f'"{text}" is no year of the form YYYY')
+    return int(text)
 
 
 def _add_query(verbs: "_Verbs") -> None:

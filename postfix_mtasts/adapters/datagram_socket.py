@@ -1,0 +1,200 @@
+"""The socket to which Postfix >= 3.10 writes about each TLS session, emptied by a thread.
+
+libtlsrpt sends and never waits: what the kernel's queue has no room for
+(``net.unix.max_dgram_qlen``, 10 by default, 512 with systemd) is lost, and Postfix
+logs that.  So a thread does nothing but receive, whatever the rest is busy with.
+Most datagrams are the same octets as others: they are counted, and only what is
+new is kept.  Where more is kept than `MAX_KEPT` the thread waits until it was taken:
+then the queue fills up, Postfix logs what it could not send, and the log counts it.
+
+The socket is bound here, or handed over by systemd, whose queue outlives a restart.
+Everyone may write to it: Postfix's smtp(8) runs as a user of its own.  One left
+behind by a process that died is replaced; one that somebody receives from is not.
+
+BUGS: what was received and not stored is lost by `kill -9`: about a second's.
+"""
+
+import errno
+import logging
+import math
+import os
+import socket
+import stat
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from struct import Struct
+from typing import Final
+
+from postfix_mtasts.adapters.listeners import EVERYONE, FIRST_FD
+from postfix_mtasts.core.errors import ConfigError
+from postfix_mtasts.core.tlsrpt_datagram import MAX_DATAGRAM
+from postfix_mtasts.core.utc import day_of, day_start
+from postfix_mtasts.ports import Received
+
+log = logging.getLogger(__name__)
+
+MAX_KEPT: Final = 64 << 20
+"""Octets of datagrams that are kept until they are taken."""
+
+_WAKE_MICROSECONDS: Final = 200_000  # after which the thread looks whether it is to end
+_TIMEVAL: Final = Struct("ll")
+_ERROR_SECONDS: Final = 0.5  # after an error of recv(2), lest it repeats at full speed
+
+
+def bind(path: str) -> socket.socket:
+    """Return the socket at *path*, open to every local user.
+
+    Raises ConfigError where that is not possible, such as when another process
+    receives there.
+    """
+    try:
+        _remove_stale(path)
+        Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            bound.bind(path)
+            Path(path).chmod(EVERYONE)
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        raise ConfigError(f"cannot receive at {path}: {_words(error)}") from None
+    return bound
+
+
+def inherited(environment: Mapping[str, str]) -> list[socket.socket]:
+    """Return the sockets that systemd handed over (sd_listen_fds(3)).
+
+    Raises ConfigError where one is no datagram socket.
+    """
+    if environment.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = int(environment.get("LISTEN_FDS", "0"))
+    return [_adopt(descriptor) for descriptor in range(FIRST_FD, FIRST_FD + count)]
+
+
+def _adopt(descriptor: int) -> socket.socket:
+    adopted = socket.socket(fileno=descriptor)
+    adopted.set_inheritable(False)
+    if adopted.type != socket.SOCK_DGRAM or adopted.family != socket.AF_UNIX:
+        adopted.close()
+        raise ConfigError("systemd handed over a socket that is none for datagrams")
+    return adopted
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that nobody receives from; raises OSError for anything else."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError("there is a file that is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)
+            return
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _words(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "another process receives there"
+    return str(error.strerror or error)
+
+
+class DatagramSocket:
+    """Receives at *bound* from now on; a `DatagramSource`.
+
+    *most*: octets that are kept until they are taken.
+    """
+
+    def __init__(
+        self,
+        bound: socket.socket,
+        *,
+        clock: Callable[[], float] = time.time,
+        most: int = MAX_KEPT,
+    ) -> None:
+        self.name = f"datagram:{bound.getsockname()}"
+        self._socket = bound
+        self._clock = clock
+        self._most = most
+        self._kept: list[tuple[float, Counter[bytes]]] = []
+        self._octets = 0
+        self._lock = threading.Lock()
+        self._room = threading.Event()
+        self._room.set()
+        self._ending = False
+        self._midnight = -math.inf
+        # Not Python's own time-out, which would ask poll(2) before each datagram.
+        bound.settimeout(None)
+        bound.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(0, _WAKE_MICROSECONDS)
+        )
+        self._thread = threading.Thread(target=self._receive, name=self.name, daemon=True)
+        self._thread.start()
+
+    def take(self) -> list[Received]:
+        """Return what came since it was last asked."""
+        with self._lock:
+            kept, self._kept, self._octets = self._kept, [], 0
+            self._room.set()
+        return [
+            Received(when=when, data=data, count=count)
+            for when, counts in kept
+            for data, count in counts.items()
+        ]
+
+    def close(self) -> None:
+        """Receive what is in the queue, and no more; let go of the socket."""
+        self._ending = True
+        self._room.set()
+        self._thread.join()
+        self._empty_queue()
+        self._socket.close()
+
+    def _receive(self) -> None:
+        buffer = bytearray(MAX_DATAGRAM + 1)  # one more than is read, so that a cut one is seen
+        view = memoryview(buffer)
+        receive = self._socket.recv_into
+        while not self._ending:
+            try:
+                size = receive(buffer)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                log.warning("%s: cannot receive: %s", self.name, _words(error))
+                time.sleep(_ERROR_SECONDS)
+                continue
+            self._keep(bytes(view[:size]))
+            self._room.wait()
+
+    def _empty_queue(self) -> None:
+        """Keep what is in the queue already, as much as there is room for."""
+        self._socket.settimeout(0)
+        try:
+            while self._octets <= self._most:
+                self._keep(self._socket.recv(MAX_DATAGRAM + 1))
+        except OSError:
+            return
+
+    def _keep(self, data: bytes) -> None:
+        now = self._clock()
+        with self._lock:
+            if not self._kept or now >= self._midnight:
+                self._kept.append((now, Counter()))
+                self._midnight = day_start(day_of(now) + 1)
+            counts = self._kept[-1][1]
+            if data in counts:
+                counts[data] += 1
+                return
+            counts[data] = 1
+            self._octets += len(data)
+            if self._octets > self._most:
+                self._room.clear()
