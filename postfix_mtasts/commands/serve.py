@@ -159,6 +159,7 @@ class _Daemon:
         group.create_task(self._keep_config(group))
         gc.collect()
         gc.freeze()  # what is there now stays: the collector need not look at it again
+        self._warn_without_authorities()
         self._notifier.ready(self._status())
         log.info("ready on %s", ", ".join(_name(listener) for listener in sockets))
         await self._stop.wait()
@@ -191,6 +192,11 @@ class _Daemon:
         group.create_task(_retire(self._answers.plan.lookups, self._fetcher))
         self._fetcher, self._resolver, self._config = fetcher, resolver, config
         self._answers.reload(self._plan(config, group))
+        self._warn_without_authorities()
+
+    def _warn_without_authorities(self) -> None:
+        if self._fetcher.trusts_nobody:
+            log.warning("no certificate authority is trusted: no MTA-STS policy can be fetched")
 
     async def _test_dnssec(self) -> None:
         result = await self._resolver.validates()

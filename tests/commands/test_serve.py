@@ -67,6 +67,15 @@ def test_both_sockets_answer_and_the_unix_socket_is_open_to_everyone(
     assert stat.S_IMODE(daemon.path.stat().st_mode) == 0o666
 
 
+def test_a_system_that_trusts_nobody_is_warned_of_at_the_start(
+    tmp_path: Path, dns: DnsThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    with running(tmp_path, resolver=dns) as daemon:
+        assert "no certificate authority is trusted" in daemon.log
+
+
 def test_the_log_says_where_it_listens(daemon: DaemonProcess) -> None:
     assert f"ready on inet:127.0.0.1:{daemon.port}, unix:{daemon.path}" in daemon.log
 
