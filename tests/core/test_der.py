@@ -301,4 +301,4 @@ def test_nothing_takes_long_to_judge(data: bytes) -> None:
         is_public_key(data)
 
     # Half a millisecond at most as measured; the bound allows for a slow machine.
-    assert min(timeit.repeat(judge, number=1, repeat=10)) < 0.0025
+    assert min(timeit.repeat(judge, number=1, repeat=10)) < 0.005
