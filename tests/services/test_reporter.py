@@ -291,6 +291,18 @@ async def test_a_destination_gets_no_more_than_its_share_of_a_day(
 
 
 @story
+async def test_a_report_for_which_there_was_no_room_for_too_long_is_left_out(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "has_room", lambda _known, _now: False)
+    assert not (await office.run(DOMAIN)).reports
+    office.world.now = MIDNIGHT + 48 * HOUR
+    assert (await office.run(DOMAIN)).reports == {LEFT_OUT: 1}
+    assert office.why() == "is too old to be sent"
+    assert office.tried == []
+
+
+@story
 async def test_a_destination_that_refused_all_for_a_week_is_set_aside(
     office: Office, path: Path
 ) -> None:
