@@ -160,8 +160,8 @@ class _Daemon:
         gc.collect()
         gc.freeze()  # what is there now stays: the collector need not look at it again
         self._warn_without_authorities()
-        self._notifier.ready(self._status())
         log.info("ready on %s", ", ".join(_name(listener) for listener in sockets))
+        self._notifier.ready(self._status())
         await self._stop.wait()
         self._notifier.stopping()
         for task in accepting:
