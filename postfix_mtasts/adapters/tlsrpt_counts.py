@@ -17,9 +17,11 @@ from postfix_mtasts.ports import StoreUnusableError
 
 log = logging.getLogger(__name__)
 
-_COUNTS = """SELECT day, domain, origin, policy, result, count FROM counts
+# CROSS JOIN: SQLite knows nothing of how many there are, and would go through the whole day.
+_COUNTS = """SELECT day, domain, origin, policy, result, count
+    FROM kinds CROSS JOIN tally ON kind = id
     WHERE day = ? AND domain = ? AND count > 0 ORDER BY origin, policy, result"""
-_DOMAINS = """SELECT DISTINCT domain FROM kinds JOIN tally ON kind = id
+_DOMAINS = """SELECT DISTINCT domain FROM tally CROSS JOIN kinds ON kind = id
     WHERE day = ? AND count > 0 ORDER BY domain"""
 
 

@@ -73,13 +73,18 @@ SCHEMA = (
 )
 
 _BUSY_TIMEOUT: Final = 1.0  # seconds to wait for another process
-_MAX_KNOWN: Final = 100_000  # kinds of a day whose ids are remembered
+_MAX_KNOWN: Final = 50_000  # rows whose kinds' ids are remembered
 _DIGEST: Final = 16  # octets: two kinds in the world do not share one
 
 _ADD = """INSERT INTO tally (day, kind, count) VALUES (?, ?, ?)
     ON CONFLICT DO UPDATE SET count = count + excluded.count"""
 _ADD_KIND = """INSERT OR IGNORE INTO kinds (digest, domain, origin, policy, result)
     VALUES (?, ?, ?, ?, ?)"""
+_KIND = "SELECT id FROM kinds WHERE digest = ?"
+_IS_COUNTED = "SELECT 1 FROM tally WHERE day = ? AND kind = ?"
+# CROSS JOIN: SQLite knows nothing of how many there are, and would go through the whole day.
+_KINDS_OF_DAY = """SELECT count(*) FROM kinds CROSS JOIN tally ON kind = id
+    WHERE domain = ? AND day = ?"""
 _NOTE = """INSERT INTO notes (name, count) VALUES (?, ?)
     ON CONFLICT DO UPDATE SET count = count + excluded.count"""
 
@@ -103,7 +108,7 @@ class SqliteTlsrptStore:
         self._clock = clock
         self._most = most
         self._connection: sqlite3.Connection | None = None
-        self._ids: dict[tuple[int, bytes], int] = {}  # of kinds that are counted on that day
+        self._ids: dict[Row, int] = {}  # of kinds that are counted on the row's day
 
     def place(self, source: str) -> Place | None:
         """Return how far *source* was read; `None` where that cannot be told now."""
@@ -173,41 +178,34 @@ class SqliteTlsrptStore:
         return [(row.day, self._id(connection, row), count) for row, count in counts]
 
     def _id(self, connection: sqlite3.Connection, row: Row) -> int:
-        columns = build_columns(row)
-        key = (row.day, _digest(columns))
-        kind = self._ids.get(key)
+        kind = self._ids.get(row)
         if kind is None:
-            kind = self._look_up(connection, row, columns, key)
+            kind = self._look_up(connection, row)
             if len(self._ids) >= _MAX_KNOWN:
                 self._ids.clear()
-            self._ids[key] = kind
+            self._ids[row] = kind
         return kind
 
-    def _look_up(
-        self, connection: sqlite3.Connection, row: Row, columns: Columns, key: tuple[int, bytes]
-    ) -> int:
+    def _look_up(self, connection: sqlite3.Connection, row: Row) -> int:
         """Return the id of the kind of *row*, or of its coarse one where it is one too many."""
-        day, digest = key
-        found = connection.execute(
-            "SELECT id FROM kinds JOIN tally ON kind = id WHERE digest = ? AND day = ?",
-            (digest, day),
-        ).fetchone()
-        if found is not None:
+        columns = build_columns(row)
+        digest = _digest(columns)
+        found = connection.execute(_KIND, (digest,)).fetchone()
+        if found is not None and connection.execute(_IS_COUNTED, (row.day, *found)).fetchone():
             return int(found[0])
         rough = coarse(row)
-        if rough != row and self._is_full(connection, day, row.finding.domain):
+        if rough != row and self._is_full(connection, row):
             return self._id(connection, rough)
         connection.execute(_ADD_KIND, (digest, *columns[1:]))
-        [kind] = connection.execute("SELECT id FROM kinds WHERE digest = ?", (digest,)).fetchone()
+        [kind] = connection.execute(_KIND, (digest,)).fetchone()
         # A number of its own at once, so that the next kind of this domain sees it.
-        connection.execute(_ADD, (day, kind, 0))
+        connection.execute(_ADD, (row.day, kind, 0))
         return int(kind)
 
-    def _is_full(self, connection: sqlite3.Connection, day: int, domain: str) -> bool:
-        [kinds] = connection.execute(
-            "SELECT count(*) FROM kinds JOIN tally ON kind = id WHERE domain = ? AND day = ?",
-            (domain, day),
-        ).fetchone()
+    def _is_full(self, connection: sqlite3.Connection, row: Row) -> bool:
+        """Return whether as many kinds of the domain of *row* as may be are counted on its day."""
+        bounds = (row.finding.domain, row.day)
+        [kinds] = connection.execute(_KINDS_OF_DAY, bounds).fetchone()
         return bool(kinds >= self._most)
 
 

@@ -79,6 +79,14 @@ class Row:
     day: int
     origin: Origin
     finding: Finding
+    # Worked out once: a row of datagrams is counted thousands of times, and is deep.
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.day, self.origin.value, self.finding)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(slots=True, kw_only=True)
