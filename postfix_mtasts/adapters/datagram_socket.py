@@ -23,11 +23,12 @@ import stat
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from struct import Struct
 from typing import Final
 
+from postfix_mtasts.adapters.datagram_batch import BATCH, DatagramBatch
 from postfix_mtasts.adapters.listeners import EVERYONE, FIRST_FD
 from postfix_mtasts.core.errors import ConfigError
 from postfix_mtasts.core.tlsrpt_datagram import MAX_DATAGRAM
@@ -41,6 +42,9 @@ MAX_KEPT: Final = 64 << 20
 
 _WAKE_MICROSECONDS: Final = 200_000  # after which the thread looks whether it is to end
 _TIMEVAL: Final = Struct("ll")
+_FASTEST: Final = 20_000  # datagrams a second for which the queue has room while the thread rests
+_LONGEST_REST: Final = 0.02  # seconds
+_QUEUE: Final = Path("/proc/sys/net/unix/max_dgram_qlen")
 _ERROR_SECONDS: Final = 0.5  # after an error of recv(2), lest it repeats at full speed
 
 
@@ -160,41 +164,50 @@ class DatagramSocket:
         self._socket.close()
 
     def _receive(self) -> None:
-        buffer = bytearray(MAX_DATAGRAM + 1)  # one more than is read, so that a cut one is seen
-        view = memoryview(buffer)
-        receive = self._socket.recv_into
+        batch = DatagramBatch(MAX_DATAGRAM + 1)  # one more than is read: a cut one is seen
+        rest = _rest()
         while not self._ending:
             try:
-                size = receive(buffer)
-            except BlockingIOError:
+                came = batch.receive(self._socket)
+            except (BlockingIOError, InterruptedError):
                 continue
             except OSError as error:
                 log.warning("%s: cannot receive: %s", self.name, _words(error))
                 time.sleep(_ERROR_SECONDS)
                 continue
-            self._keep(bytes(view[:size]))
+            self._keep(came)
             self._room.wait()
+            if len(came) < BATCH:
+                time.sleep(rest)  # waking up costs more than all else: let some come together
 
     def _empty_queue(self) -> None:
         """Keep what is in the queue already, as much as there is room for."""
         self._socket.settimeout(0)
         try:
             while self._octets <= self._most:
-                self._keep(self._socket.recv(MAX_DATAGRAM + 1))
+                self._keep([self._socket.recv(MAX_DATAGRAM + 1)])
         except OSError:
             return
 
-    def _keep(self, data: bytes) -> None:
+    def _keep(self, came: Sequence[bytes]) -> None:
         now = self._clock()
         with self._lock:
             if not self._kept or now >= self._midnight:
                 self._kept.append((now, Counter()))
                 self._midnight = day_start(day_of(now) + 1)
             counts = self._kept[-1][1]
-            if data in counts:
+            for data in came:
+                if data not in counts:
+                    self._octets += len(data)
                 counts[data] += 1
-                return
-            counts[data] = 1
-            self._octets += len(data)
             if self._octets > self._most:
                 self._room.clear()
+
+
+def _rest() -> float:
+    """Return for how many seconds the kernel's queue can be left alone."""
+    try:
+        room = int(_QUEUE.read_text())
+    except (OSError, ValueError):
+        return 0.0
+    return min(_LONGEST_REST, room / _FASTEST)
