@@ -283,17 +283,16 @@ def _signer(config: Config) -> Callable[[bytes], bytes]:
 
 
 def _tell(outcome: sending.Outcome) -> ExitStatus:
-    for handover in outcome.given_up[:_MOST_TOLD]:
-        to = handover.to or handover.domain
-        talk(printable(f"{handover.report_id} to {to}: {handover.why}"))
+    for lost in outcome.given_up[:_MOST_TOLD]:
+        talk(printable(f"{lost.report_id} to {lost.to}: {lost.why}"))
     if len(outcome.given_up) > _MOST_TOLD:
         talk(f"{len(outcome.given_up) - _MOST_TOLD} more were given up: see --list")
     if outcome.unusable:
         raise CommandError(ExitStatus.LATER, f"stopped: {outcome.unusable}")
-    sent, waiting = outcome.reports[ReportState.SENT], outcome.reports[ReportState.WAITING]
+    sent = outcome.reports[ReportState.SENT]
     if sys.stderr.isatty():
-        failed = f", {waiting} failed and will be tried again" if waiting else ""
+        failed = f", {outcome.refused} refused" if outcome.refused else ""
         talk(f"{counted(sent, 'report')} sent{failed}")
     if outcome.given_up or outcome.broken:
         return ExitStatus.WRONG
-    return ExitStatus.LATER if waiting else ExitStatus.WELL
+    return ExitStatus.LATER if outcome.refused else ExitStatus.WELL

@@ -73,12 +73,15 @@ class Ways:
 class Outcome:
     """What came of a run.
 
-    *reports*: how many came to which state in it.  *given_up*: those that are
-    lost.  *broken*: domains at which something is wrong here; the log says what.
-    *unusable*: what is wrong with the store, where that ended the run.
+    *reports*: how many came to which state in it.  *refused*: tries in vain.
+    *given_up*: those that somebody asked for, and that are lost; of domains whose
+    DNS never answers nobody knows.  *broken*: domains at which something is wrong
+    here; the log says what.  *unusable*: what is wrong with the store, where that
+    ended the run.
     """
 
     reports: Counter[ReportState] = field(default_factory=Counter)
+    refused: int = 0
     given_up: list[Handover] = field(default_factory=list)
     broken: int = 0
     unusable: str = ""
@@ -86,7 +89,7 @@ class Outcome:
     def note(self, handover: Handover) -> None:
         """Count *handover*, whose state is new."""
         self.reports[handover.state] += 1
-        if handover.state is ReportState.GIVEN_UP:
+        if handover.state is ReportState.GIVEN_UP and handover.to != NOBODY:
             self.given_up.append(handover)
 
 
@@ -196,6 +199,7 @@ class Reporter:
             destination = schedule.delivered(known, now)
             settled = replace(handover, state=ReportState.SENT, sent=now, why="")
         else:
+            self.outcome.refused += 1
             destination = schedule.failed(known, now)
             tries = schedule.tried(handover.tries, now)
             settled = replace(handover, state=ReportState.WAITING, tries=tries, why=refused.why)
