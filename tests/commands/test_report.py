@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import os
+import pty
 import re
 import signal
 import sqlite3
@@ -238,6 +239,38 @@ def test_without_who_reports_it_says_what_to_set_and_loses_nothing(
     assert len(mails(outbox)) == 1
 
 
+@pytest.mark.usefixtures("database")
+def test_a_sender_that_no_mail_can_come_from_is_refused(
+    command: Command, configure: Configure
+) -> None:
+    configure(WHO.replace("Sender Inc", "'Sender Inc '"))
+    ran = command("report", "--now")
+    assert ran.status == 2
+    assert "tlsrpt.organization 'Sender Inc ' is not 1 to 200 printable characters" in ran.err
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize(
+    ("who", "rest", "why"),
+    [
+        (WHO, "mta_sts: {ca_file: nowhere.pem}\n", "nowhere.pem: No such file"),
+        (
+            f"{WHO}, dkim: {{domain: sender.example, selector: s, key_file: nowhere.pem}}",
+            "",
+            "tlsrpt.dkim",
+        ),
+    ],
+    ids=["ca-file", "dkim"],
+)
+def test_files_that_cannot_be_used_are_named(
+    command: Command, configure: Configure, who: str, rest: str, why: str
+) -> None:
+    configure(who, rest=rest)
+    ran = command("report", "--now")
+    assert ran.status == 2
+    assert why in ran.err
+
+
 @pytest.mark.usefixtures("configure")
 def test_before_anything_is_counted_all_is_well_and_no_file_is_made(
     command: Command, tmp_path: Path
@@ -245,6 +278,8 @@ def test_before_anything_is_counted_all_is_well_and_no_file_is_made(
     ran = command("report")
     assert ran.status == 0
     assert "nothing has been counted yet" in ran.err
+    assert not (tmp_path / "tlsrpt.db").exists()
+    assert command("report", "--list").status == 1
     assert not (tmp_path / "tlsrpt.db").exists()
 
 
@@ -493,3 +528,23 @@ def test_the_words_of_a_report_that_is_given_up_reach_the_operator(
     said = capsys.readouterr().err
     assert f"{DATE}.example.com@sender.example to mailto:tlsrpt@example.com: given up" in said
     assert "exit status 69" in said
+
+
+@pytest.mark.usefixtures("configure")
+def test_on_a_terminal_it_shows_how_far_it_is_and_what_came_of_it(
+    config: Path, database: Path, dns: DnsServer, outbox: Path
+) -> None:
+    names = [f"d{n}.example" for n in range(10)]
+    store_counts(database, [(row(name, day=YESTERDAY), 1) for name in names])
+    for name in names:
+        asks_for(dns, name, f"mailto:tlsrpt@{name}")
+    terminal, line = pty.openpty()
+    command = [sys.executable, "-m", "postfix_mtasts", "report", "--now", "--config", str(config)]
+    ran = subprocess.run(command, stderr=line, check=False, timeout=STUCK_SECONDS)
+    os.close(line)
+    said = os.read(terminal, 65536).decode()
+    os.close(terminal)
+    assert ran.returncode == 0
+    assert re.search(r"\[#+\.+\] 5/10", said)
+    assert said.splitlines()[-1].endswith("10 reports sent")
+    assert len(mails(outbox)) == 10
