@@ -107,9 +107,6 @@ def _post(
         return Refused(why=str(error))
     except ssl.SSLCertVerificationError as error:
         return Refused(why=f"certificate of {line.where}: {error.verify_message}")
-    except ssl.SSLError as error:
-        reason = (error.reason or "connection closed").replace("_", " ").lower()
-        return Refused(why=f"{line.where}: TLS failed: {reason}")
     except (OSError, http.client.HTTPException) as error:
         return Refused(why=f"{line.where}: {_words(error)}")
     finally:
@@ -120,8 +117,10 @@ def _post(
 
 def _words(error: OSError | http.client.HTTPException) -> str:
     match error:
-        case http.client.RemoteDisconnected() | http.client.IncompleteRead():
+        case http.client.RemoteDisconnected() | ssl.SSLEOFError() | ssl.SSLZeroReturnError():
             return "connection closed before the answer was complete"
+        case ssl.SSLError():
+            return f"TLS failed: {(error.reason or 'unknown').replace('_', ' ').lower()}"
         case OSError():
             return words_of(error)
     return "the answer is not proper HTTP"

@@ -146,6 +146,17 @@ def test_a_broken_answer_is_a_failure(
     assert refused == Refused(why=f"{HOST} [127.0.0.1]: {why}")
 
 
+def test_what_does_not_speak_tls_is_told(authority: Authority, good: Path) -> None:
+    def script(talk: Conversation) -> None:
+        talk.send(b"220 mx.example.com ESMTP\r\n")
+        talk.wait_until_client_leaves()
+
+    with HttpsServer(good, script) as server:
+        refused = post(authority, server.port)
+    assert refused is not None
+    assert refused.why.startswith(f"{HOST} [127.0.0.1]: TLS failed: ")
+
+
 def drips_fields(talk: Conversation) -> None:
     read_post(talk)
     talk.send(b"HTTP/1.1 200 OK\r\nX: ")
