@@ -119,6 +119,8 @@ def _words(error: OSError | http.client.HTTPException) -> str:
     match error:
         case http.client.RemoteDisconnected() | ssl.SSLEOFError() | ssl.SSLZeroReturnError():
             return "connection closed before the answer was complete"
+        case ssl.SSLError(reason="UNEXPECTED_EOF_WHILE_READING"):  # of older Pythons
+            return "connection closed before the answer was complete"
         case ssl.SSLError():
             return f"TLS failed: {(error.reason or 'unknown').replace('_', ' ').lower()}"
         case OSError():
