@@ -107,12 +107,16 @@ class _Sidecar:
     def once(self, stop: threading.Event) -> int:
         """Read what there is; return the exit status."""
         log.info("reading %s", self._names)
+        unread = ""
         while not stop.is_set() and not all(each.ended for each in self._logs):
             if not self._collector.turn():
                 if self._store.problem:
+                    unread = f"not all was read: {self._store.problem}"
                     break
                 stop.wait(IDLE_SECONDS)
         self._end()
+        if unread:
+            raise CommandError(ExitStatus.LATER, unread)
         result(self._summary())
         return ExitStatus.WELL
 
