@@ -84,7 +84,7 @@ class Addressing:
     ) -> tuple[Handover, ...]:
         """Look up to whom the report on *domain* and *day* goes, and store it.
 
-        *tries*: at looking it up, so far.  Empty where there were no sessions.
+        *tries*: at looking it up, so far.
         """
         nobody = self._handover(day, domain, NOBODY)
         if self._is_suppressed(domain):
@@ -95,10 +95,7 @@ class Addressing:
         if isinstance(answer, Absent):
             why = answer.why or "the domain asks for no reports"
             return self._store(day, domain, [_left_out(nobody, why)])
-        counts = tally.merge(self.counts.counts_of(day, domain))
-        if not counts:
-            return ()
-        if self.wishes.only_failures and not has_failures(counts):
+        if self.wishes.only_failures and not self._had_failures(day, domain):
             return self._store(day, domain, [_left_out(nobody, "all went well")])
         found = tuple(self._addressed(nobody, answer.records[0]))
         why = "no URI of the record can be used"
@@ -138,6 +135,9 @@ class Addressing:
                 yield _left_out(handover, "tlsrpt.delivery.https is false")
             else:
                 yield handover
+
+    def _had_failures(self, day: int, domain: str) -> bool:
+        return has_failures(tally.merge(self.counts.counts_of(day, domain)))
 
     def _is_suppressed(self, name: str) -> bool:
         return unquote(name).casefold() in {unquote(s).casefold() for s in self.wishes.suppress}

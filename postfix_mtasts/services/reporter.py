@@ -30,7 +30,7 @@ from dataclasses import dataclass, field, replace
 from postfix_mtasts.core import schedule
 from postfix_mtasts.core.facts import Present
 from postfix_mtasts.core.report_mail import build_report_mail
-from postfix_mtasts.core.schedule import Standing
+from postfix_mtasts.core.schedule import Destination, Standing
 from postfix_mtasts.core.tlsrpt_record import parse_addresses
 from postfix_mtasts.core.tlsrpt_report import (
     Document,
@@ -165,7 +165,11 @@ class Reporter:
                 return
             if not self._is_to_be_tried(handover):
                 continue
-            refused = await self._hand_over(handover)
+            document = self._document(handover)
+            if document is None:
+                self._leave_out(handover, "there are no counts of that day")
+                continue
+            refused = await self._hand_over(handover, document)
             self._settle(handover, refused)
             in_a_row = 0 if refused is None else in_a_row + 1
 
@@ -179,17 +183,24 @@ class Reporter:
             now=now,
             at_once=self._wishes.at_once,
         )
-        over = None
-        if standing in {Standing.GIVEN_UP, Standing.TOO_LATE}:
-            over = ended(handover, standing)
-        elif standing is Standing.DUE and schedule.is_set_aside(known, now):
+        if standing is not Standing.DUE:
+            if standing in {Standing.GIVEN_UP, Standing.TOO_LATE}:
+                self._store(ended(handover, standing), known)
+            return False
+        if schedule.is_set_aside(known, now):
             since = build_date(day_of(known.failing_since or now))
-            why = f"set aside: has refused everything since {since}"
-            over = replace(handover, state=ReportState.LEFT_OUT, why=why)
-        if over is not None:
-            self._reports.settle(over, known)
-            self.outcome.note(over)
-        return over is None and standing is Standing.DUE and schedule.has_room(known, now)
+            self._leave_out(handover, f"set aside: has refused everything since {since}")
+            return False
+        return schedule.has_room(known, now)
+
+    def _leave_out(self, handover: Handover, why: str) -> None:
+        left_out = replace(handover, state=ReportState.LEFT_OUT, why=why)
+        self._store(left_out, self._reports.destination(handover.to))
+
+    def _store(self, handover: Handover, destination: Destination) -> None:
+        """Store the new state of *handover*, and count it."""
+        self._reports.settle(handover, destination)
+        self.outcome.note(handover)
 
     def _settle(self, handover: Handover, refused: Refused | None) -> None:
         """Store what came of a try."""
@@ -205,23 +216,23 @@ class Reporter:
             settled = replace(handover, state=ReportState.WAITING, tries=tries, why=refused.why)
             if schedule.retry_at(tries) is None:
                 settled = ended(settled, Standing.GIVEN_UP)
-        self._reports.settle(settled, destination)
-        self.outcome.note(settled)
+        self._store(settled, destination)
 
-    async def _hand_over(self, handover: Handover) -> Refused | None:
-        heading = build_heading(self._wishes.reporter, handover.domain, handover.day)
+    def _document(self, handover: Handover) -> Document | None:
+        heading = self._heading(handover)
         report = build_stored_report(self._addressing.counts, heading)
-        if report is None:
-            return Refused(why="there are no counts of that day any more")
-        document = build_document(heading, report)
-        if handover.to.startswith("mailto:"):
-            return await self._mail(handover, heading, document)
-        return await self._post(handover, document)
+        return None if report is None else build_document(heading, report)
 
-    async def _mail(
-        self, handover: Handover, heading: Heading, document: Document
-    ) -> Refused | None:
+    def _heading(self, handover: Handover) -> Heading:
+        return build_heading(self._wishes.reporter, handover.domain, handover.day)
+
+    async def _hand_over(self, handover: Handover, document: Document) -> Refused | None:
+        way = self._mail if handover.to.startswith("mailto:") else self._post
+        return await way(handover, document)
+
+    async def _mail(self, handover: Handover, document: Document) -> Refused | None:
         [recipient] = parse_addresses(handover.to)
+        heading = self._heading(handover)
         message = self._ways.sign(
             build_report_mail(heading, document, [recipient], now=self._clock())
         )

@@ -448,16 +448,11 @@ async def test_a_report_can_be_sent_again_whatever_its_age(office: Office) -> No
 
 
 @story
-async def test_a_day_without_counts_leaves_nothing_behind(office: Office) -> None:
-    office.asks_for("gone.example", "mailto:x@gone.example")
-    assert not (await office.run("gone.example")).reports
-    assert office.states("gone.example") == []
-
-
-@story
 async def test_counts_that_went_away_meanwhile_are_told(office: Office) -> None:
     reporter = office.reporter()
     await reporter.plan(DAY, [DOMAIN])
     office.counts.forget_before(DAY + 1)
     await reporter.send(reporter.queues)
-    assert office.why() == "there are no counts of that day any more"
+    assert reporter.outcome.reports == {LEFT_OUT: 1}
+    assert office.why() == "there are no counts of that day"
+    assert office.tried == []
