@@ -12,7 +12,7 @@ from typing import Protocol
 from postfix_mtasts.core import mta_sts, tlsa
 from postfix_mtasts.core.applied import InForce
 from postfix_mtasts.core.errors import MtastsError
-from postfix_mtasts.core.facts import DnsFacts, Lookup, Mx, StsFacts
+from postfix_mtasts.core.facts import DnsFacts, Facts, Lookup, Mx, StsFacts
 from postfix_mtasts.core.log_line import LogLine
 from postfix_mtasts.core.names import NextHop
 from postfix_mtasts.core.schedule import Destination, Tries
@@ -145,6 +145,17 @@ class Store(Protocol):
         ...
 
 
+class Findings(Protocol):
+    """Where the policy daemon leaves what it finds wrong with domains, for the reports."""
+
+    def note(self, facts: Facts) -> None:
+        """Count what *facts*, on which a decision was made, show to be wrong.
+
+        It takes no time worth the name, and never fails.
+        """
+        ...
+
+
 class CountStore(Protocol):
     """The counts of TLS sessions, by UTC day (see `core.utc`) and policy domain.
 
@@ -233,7 +244,10 @@ class ReportStore(Protocol):
         ...
 
     def forget_before(self, day: int) -> int:
-        """Remove what is known of the days before *day*; return how many rows there were."""
+        """Remove what is known of the days before *day*; return how many rows there were.
+
+        So are destinations that were not tried since.
+        """
         ...
 
 

@@ -24,6 +24,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from postfix_mtasts.core.schedule import Destination, Tries
+from postfix_mtasts.core.utc import day_start
 from postfix_mtasts.ports import Handover, ReportState, StoreUnusableError
 
 BUSY_SECONDS = 30.0
@@ -56,6 +57,7 @@ _PUT = f"INSERT OR REPLACE INTO reports ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?
 _READ = f"SELECT {_COLUMNS} FROM reports WHERE day = ? AND domain = ?"  # noqa: S608 - constants
 _PUT_DESTINATION = "INSERT OR REPLACE INTO destinations VALUES (?, ?, ?, ?, ?)"
 _READ_DESTINATION = "SELECT * FROM destinations WHERE destination = ?"
+_FORGET_DESTINATIONS = "DELETE FROM destinations WHERE last IS NULL OR last < ?"
 _FAILING = """SELECT * FROM destinations WHERE failing_since IS NOT NULL
     ORDER BY failing_since, destination"""
 
@@ -118,8 +120,12 @@ class SqliteReportStore:
         return tuple((row[0], _destination(row)) for row in rows)
 
     def forget_before(self, day: int) -> int:
-        """Remove what is known of the days before *day*; return how many rows there were."""
+        """Remove what is known of the days before *day*; return how many rows there were.
+
+        So are destinations that were not tried since.
+        """
         with self._transaction() as connection:
+            connection.execute(_FORGET_DESTINATIONS, (day_start(day),))
             return connection.execute("DELETE FROM reports WHERE day < ?", (day,)).rowcount
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from postfix_mtasts.adapters.report_store import SqliteReportStore, lock
 from postfix_mtasts.core.schedule import Destination, Tries
+from postfix_mtasts.core.utc import day_start
 from postfix_mtasts.ports import Handover, ReportState, StoreUnusableError
 
 DAY = 20_000
@@ -65,14 +66,18 @@ def test_a_sent_report_replaces_what_was_known_of_it(path: Path) -> None:
     store.close()
 
 
-def test_days_are_forgotten_and_destinations_are_not(path: Path) -> None:
+def test_old_days_are_forgotten_and_so_are_destinations_not_tried_since(path: Path) -> None:
+    midnight = float(day_start(DAY + 1))
     store = SqliteReportStore(path)
-    store.settle(handover(DAY), Destination(failing_since=1.0, last=2.0))
-    store.settle(handover(DAY + 1), Destination(failing_since=1.0, last=3.0))
-    assert store.forget_before(DAY + 1) == 1
+    other = "mailto:other@example.com"
+    store.settle(handover(DAY, to=other), Destination(failing_since=1.0, last=midnight - 1))
+    store.settle(handover(DAY), Destination(failing_since=1.0, last=midnight))
+    store.settle(handover(DAY + 1), Destination(failing_since=1.0, last=midnight))
+    assert store.forget_before(DAY + 1) == 2
     assert store.handovers(DAY, "example.com") == ()
     assert len(store.handovers(DAY + 1, "example.com")) == 1
-    assert store.destination(TO).last == 3.0
+    assert store.destination(TO).last == midnight
+    assert store.destination(other) == Destination()
     store.close()
 
 
