@@ -19,7 +19,7 @@ from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.log_line import LogLine
 from postfix_mtasts.core.session_state import State, build_state, parse_state
 from postfix_mtasts.core.sessions import SessionTracker
-from postfix_mtasts.core.tally import Tally, alike, rows_of_event
+from postfix_mtasts.core.tally import Row, Tally, alike, rows_of_event
 from postfix_mtasts.core.tls_event import Outcome, TlsEvent
 from postfix_mtasts.ports import Counted, EventSource, Place, PoliciesInForce, TlsrptStore, Written
 
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 MAX_ROWS: Final = 50_000
 """Rows that wait to be stored; beyond that a log is read no further for the time being."""
+
+MAX_KNOWN: Final = 20_000
+"""Events, each unlike the others, of which is remembered what they count for."""
 
 TLS_LOGGED: Final = 7 * 86400.0
 """Seconds of log time after an "established" line in which those lines are known to be logged."""
@@ -54,6 +57,8 @@ class LogCounter:
         self._ready = False
         self._news: Counter[str] = Counter()  # not asked for yet
         self._notes: Counter[str] = Counter()  # not stored yet
+        self._known: dict[TlsEvent, tuple[Row, ...]] = {}
+        self._edition = -1
         self._tally = Tally()
         self._forget(Place())
 
@@ -134,8 +139,20 @@ class LogCounter:
                 if event.outcome is not Outcome.UNSEEN or self._is_tls_logged(line.when):
                     events[alike(event)] += 1
         for event, count in events.items():
-            for row in rows_of_event(event, self._policies.of(event.domain), tls_logged=True):
+            for row in self._rows(event):
                 self._tally.add(row, count)
+
+    def _rows(self, event: TlsEvent) -> tuple[Row, ...]:
+        """Return what *event* counts for, as long as the same policies are in force."""
+        edition = self._policies.edition()
+        if edition != self._edition or len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+            self._edition = edition
+        rows = self._known.get(event)
+        if rows is None:
+            in_force = self._policies.of(event.domain)
+            rows = self._known[event] = rows_of_event(event, in_force, tls_logged=True)
+        return rows
 
     def _is_tls_logged(self, when: float) -> bool:
         return self._tls_logged is not None and when - self._tls_logged <= TLS_LOGGED
