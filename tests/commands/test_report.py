@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from postfix_mtasts.adapters.report_store import lock
 from postfix_mtasts.cli import main
@@ -269,6 +271,25 @@ def test_files_that_cannot_be_used_are_named(
     ran = command("report", "--now")
     assert ran.status == 2
     assert why in ran.err
+
+
+@pytest.mark.skipif(find_spec("dkim") is None, reason="dkimpy is not installed")
+@pytest.mark.usefixtures("database")
+def test_mail_is_signed_where_a_key_is_set(
+    command: Command, configure: Configure, dns: DnsServer, outbox: Path, config: Path
+) -> None:
+    pem = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+    (config.parent / "dkim.pem").write_bytes(pem)
+    asks_for(dns, "example.com", "mailto:tlsrpt@example.com")
+    configure(f"{WHO}, dkim: {{domain: sender.example, selector: s1, key_file: dkim.pem}}")
+    assert command("report", "--now").status == 0
+    [mail] = mails(outbox)
+    assert "d=sender.example; " in mail["DKIM-Signature"]
+    assert report_in(mail)["organization-name"] == "Sender Inc"
 
 
 @pytest.mark.usefixtures("configure")
