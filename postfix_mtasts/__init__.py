@@ -18,7 +18,7 @@ each other.  ``*`` stands for every module of a folder.
     floor 8   ports  config
     ------    no I/O below this line
     floor 7   core.explanation
-    floor 6   core.verdict_reply
+    floor 6   core.verdict_reply  core.daemon_findings
     floor 5   core.decision  core.sessions  core.tally
     floor 4   core.freshness  core.facts_record  core.override_config
     floor 4   core.report_mail  core.applied  core.session_state
