@@ -19,7 +19,7 @@ from postfix_mtasts.core import mta_sts, tlsa
 from postfix_mtasts.core.decision import Settings
 from postfix_mtasts.core.facts import Absent, Lookup, Mx, Present, Unavailable
 from postfix_mtasts.core.tls_event import ResultType
-from postfix_mtasts.ports import FetchFailed, Store
+from postfix_mtasts.ports import FetchFailed, Findings, Store
 from postfix_mtasts.services.answer_cache import AnswerCache
 from postfix_mtasts.services.answers import Answers, Plan
 from postfix_mtasts.services.lookups import Lookups
@@ -177,6 +177,7 @@ class Daemon:
     group: asyncio.TaskGroup
     chance: Callable[[], float]
     refresh: float
+    findings: Findings | None = None
     answers: Answers = field(init=False)
     upkeep: Upkeep = field(init=False)
 
@@ -223,7 +224,7 @@ class Daemon:
             dane=settings.dane,
             concurrent=100,
         )
-        return Plan(settings=settings, lookups=lookups, resolver=self.world)
+        return Plan(settings=settings, lookups=lookups, resolver=self.world, findings=self.findings)
 
 
 @asynccontextmanager
@@ -236,6 +237,7 @@ async def daemon(
     chance: Callable[[], float] = lambda: 0.5,
     ticks: Callable[[], float] | None = None,
     limit: int = 1000,
+    findings: Findings | None = None,
 ) -> AsyncIterator[Daemon]:
     """Run the daemon's services in *world*, the store at *path* or in memory.
 
@@ -245,7 +247,14 @@ async def daemon(
     steady = ticks or world.clock
     try:
         async with asyncio.TaskGroup() as group:
-            running = Daemon(world=world, store=store, group=group, chance=chance, refresh=refresh)
+            running = Daemon(
+                world=world,
+                store=store,
+                group=group,
+                chance=chance,
+                refresh=refresh,
+                findings=findings,
+            )
             running.answers = Answers(
                 plan=running.plan(settings or Settings()),
                 cache=AnswerCache(limit=limit),

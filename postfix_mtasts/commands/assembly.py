@@ -10,7 +10,7 @@ from postfix_mtasts.config import Config
 from postfix_mtasts.core.decision import Settings
 from postfix_mtasts.core.endpoints import build_dns_server
 from postfix_mtasts.core.errors import ConfigError
-from postfix_mtasts.ports import Store
+from postfix_mtasts.ports import Findings, Store
 from postfix_mtasts.services.answers import Plan
 from postfix_mtasts.services.lookups import Lookups
 from postfix_mtasts.services.policies import Policies
@@ -56,8 +56,12 @@ def build_plan(
     fetcher: HttpsFetcher,
     store: Store,
     group: asyncio.TaskGroup,
+    findings: Findings | None = None,
 ) -> Plan:
-    """Return all that answers by *config*; its tasks live in *group*."""
+    """Return all that answers by *config*; its tasks live in *group*.
+
+    *findings*: where to leave what is wrong, if *config* wants reports.
+    """
     policies = Policies(resolver=resolver, fetcher=fetcher, clock=time.time, group=group)
     lookups = Lookups(
         resolver=resolver,
@@ -70,4 +74,9 @@ def build_plan(
         dane=config.dane.enabled,
         concurrent=config.limits.lookups,
     )
-    return Plan(settings=build_settings(config), lookups=lookups, resolver=resolver)
+    return Plan(
+        settings=build_settings(config),
+        lookups=lookups,
+        resolver=resolver,
+        findings=findings if config.tlsrpt.enabled else None,
+    )

@@ -21,8 +21,10 @@ from pathlib import Path
 
 from postfix_mtasts.adapters import listeners, process
 from postfix_mtasts.adapters.fetcher import HttpsFetcher
+from postfix_mtasts.adapters.findings_writer import FindingsWriter
 from postfix_mtasts.adapters.store_sqlite import SqliteStore
 from postfix_mtasts.adapters.systemd import Notifier, log_formatter
+from postfix_mtasts.adapters.tlsrpt_store import FILE_NAME, SqliteTlsrptStore
 from postfix_mtasts.commands.assembly import build_fetcher, build_plan, build_resolver
 from postfix_mtasts.commands.configuration import Source
 from postfix_mtasts.config import Config
@@ -109,11 +111,9 @@ class _Daemon:
         self._notifier = Notifier()
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
-        self._store = SqliteStore(
-            Path(config.store.url.path),
-            clock=time.time,
-            max_domains=config.limits.cached_domains,
-        )
+        state = Path(config.store.url.path)
+        self._store = SqliteStore(state, clock=time.time, max_domains=config.limits.cached_domains)
+        self._findings = FindingsWriter(SqliteTlsrptStore(state.with_name(FILE_NAME)))
         self._fetcher = build_fetcher(config)
         self._resolver = build_resolver(config)
         self._dnssec = "DNSSEC not tested yet"
@@ -133,6 +133,7 @@ class _Daemon:
         finally:
             await self._fetcher.close()
             await self._store.close()
+            await asyncio.to_thread(self._findings.close)
         log.info("stopped")
 
     async def _serve(self, sockets: Sequence[socket.socket], group: asyncio.TaskGroup) -> None:
@@ -184,6 +185,7 @@ class _Daemon:
             fetcher=self._fetcher,
             store=self._store,
             group=group,
+            findings=self._findings,
         )
 
     def _adopt(self, config: Config, group: asyncio.TaskGroup) -> None:

@@ -21,7 +21,7 @@ from postfix_mtasts.core.netstring import build_netstring
 from postfix_mtasts.core.overrides import first_match
 from postfix_mtasts.core.socketmap import Reply, Request, Status, build_reply, parse_request
 from postfix_mtasts.core.verdict_reply import NOTHING, build_verdict_reply, level_name
-from postfix_mtasts.ports import Clock, Resolver
+from postfix_mtasts.ports import Clock, Findings, Resolver
 from postfix_mtasts.services.answer_cache import AnswerCache
 from postfix_mtasts.services.gathering import gather_tlsrpt
 from postfix_mtasts.services.lookups import Lookups, Unanswered, Why
@@ -54,11 +54,12 @@ EXPLAIN = "explain"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a reload replaces, all at once."""
+    """What a reload replaces, all at once.  *findings*: `None` where there are no reports."""
 
     settings: Settings
     lookups: Lookups
     resolver: Resolver
+    findings: Findings | None = None
 
 
 class Answers:
@@ -132,6 +133,8 @@ class Answers:
         plan, started = self.plan, self._ticks()
         try:
             facts = await plan.lookups.facts(nexthop, why)
+            if plan.findings is not None and why is Why.ASKED:
+                plan.findings.note(facts)
             verdict = MAPS[request.map](facts, plan.settings, self._clock())
         except Unanswered as error:
             verdict = _unanswered(error)
