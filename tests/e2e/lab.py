@@ -5,6 +5,7 @@
     192.0.2.0/24     the MX hosts, one address each, port 25
     198.51.100.53    the name server of all zones (`dns_zone`)
     198.51.100.80    the policy host of all domains, port 443
+    198.51.100.81    the endpoint of TLS reports, port 443
     198.51.100.99    a host that is down
     127.0.0.1        the validating resolver, Postfix, the policy daemon
 
@@ -26,9 +27,11 @@ from tests.e2e.dns_zone import RESOLVER, Dns
 from tests.e2e.namespace import SEARCH_PATH, Namespace, refusal
 from tests.e2e.policy_host import Page, PolicyHost
 from tests.e2e.postfix import Postfix
+from tests.e2e.report_endpoint import ReportEndpoint
 from tests.e2e.smtp_receiver import Receiver
 
 POLICY_HOST = "198.51.100.80"
+REPORT_ENDPOINT = "198.51.100.81"
 DOWN = "198.51.100.99"
 PROGRAMS = {"postfix": "postfix", "knotd": "knot", "unbound": "unbound", "ip": "iproute2"}
 
@@ -46,19 +49,26 @@ def missing_requirements() -> list[str]:
 
 
 class Lab:
-    """All servers, started; `close` leaves nothing behind but the files in *folder*."""
+    """All servers, started; `close` leaves nothing behind but the files in *folder*.
 
-    def __init__(self, folder: Path) -> None:
+    *root*, *main_cf*, *master_cf*: see `Postfix`.
+    """
+
+    def __init__(
+        self, folder: Path, *, root: Path = Path("/"), main_cf: str = "", master_cf: str = ""
+    ) -> None:
         """Start all servers, their files and logs (`*.log`) below *folder*."""
+        folder.mkdir()
+        self.folder = folder
         self._stack = ExitStack()
         self._hosts = 0
         try:
-            self._start(folder)
+            self._start(folder, root=root, main_cf=main_cf, master_cf=master_cf)
         except BaseException:
             self._stack.close()
             raise
 
-    def _start(self, folder: Path) -> None:
+    def _start(self, folder: Path, *, root: Path, main_cf: str, master_cf: str) -> None:
         namespace = Namespace()
         self._stack.callback(namespace.close)
         namespace.hide("/run")
@@ -66,7 +76,8 @@ class Lab:
         namespace.own_subnet("198.51.100.0/24")
         resolv_conf = folder / "resolv.conf"
         resolv_conf.write_text(f"nameserver {RESOLVER}\n")
-        namespace.bind(resolv_conf, "/etc/resolv.conf")
+        for tree in dict.fromkeys((Path("/"), root)):
+            namespace.bind(resolv_conf, str(tree / "etc/resolv.conf"))
         self.namespace = namespace
         self.authority = Authority(folder, "trusted")
         self.stranger = Authority(folder, "untrusted")
@@ -74,7 +85,9 @@ class Lab:
         self.dns.start()
         self.policy_host = PolicyHost(namespace, POLICY_HOST)
         self._stack.callback(self.policy_host.close)
-        self.postfix = Postfix(namespace, folder / "postfix")
+        self.postfix = Postfix(
+            namespace, folder / "postfix", root=root, main_cf=main_cf, master_cf=master_cf
+        )
         self.postfix.start(self.authority.pem)
         self.daemon = Daemon(namespace, folder / "daemon", authority=self.authority.pem)
         self.daemon.start()
@@ -104,6 +117,17 @@ class Lab:
             record = receiver.certificate.tlsa() if tlsa == "own" else tlsa
             self.dns.publish(f"_25._tcp.{host}", "TLSA", record)
         return receiver
+
+    def report_endpoint(self, host: str) -> ReportEndpoint:
+        """Start the HTTPS server *host*, which takes TLS reports."""
+        endpoint = ReportEndpoint(self.namespace, REPORT_ENDPOINT, self.authority.issue(host))
+        self._stack.callback(endpoint.close)
+        self.dns.publish(host, "A", endpoint.address)
+        return endpoint
+
+    def asks_for_reports(self, domain: str, *rua: str) -> None:
+        """Let *domain* ask for TLS reports to all of *rua*."""
+        self.dns.publish(f"_smtp._tls.{domain}", "TXT", f'"v=TLSRPTv1; rua={",".join(rua)}"')
 
     def mail_domain(self, domain: str, *receivers: Receiver) -> None:
         """Let *receivers* be the MX hosts of *domain*, the most preferred first."""

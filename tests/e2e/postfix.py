@@ -1,4 +1,8 @@
-"""A real Postfix as Debian ships it, chroots included, but for the settings below."""
+"""A real Postfix as Debian ships it, chroots included, but for the settings below.
+
+It is the one of this machine, or that of another release, whose tree of files
+lies in a folder: then it is run there by chroot(8).
+"""
 
 import re
 import shutil
@@ -70,11 +74,26 @@ class Attempt:
 
 
 class Postfix:
-    """The mail server of the lab; *folder* takes its configuration, queue and log."""
+    """The mail server of the lab; *folder* takes its configuration, queue and log.
 
-    def __init__(self, namespace: Namespace, folder: Path) -> None:
+    *root*: of the tree of files in which Postfix is installed.  *main_cf*: settings
+    in place of those above and beside them.  *master_cf*: services beside Debian's.
+    """
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        folder: Path,
+        *,
+        root: Path = Path("/"),
+        main_cf: str = "",
+        master_cf: str = "",
+    ) -> None:
         self._namespace = namespace
         self._folder = folder
+        self._root = root
+        self._main_cf = _merged(main_cf)
+        self._master_cf = master_cf
         self.spool = folder / "spool"
         self.log = folder / "log" / "mail.log"
 
@@ -83,12 +102,22 @@ class Postfix:
         self._make_private()
         configuration = self._folder / "etc"
         shutil.copy(authority, configuration / "ca.pem")
-        shutil.copy("/usr/share/postfix/master.cf.dist", configuration / "master.cf")
-        (configuration / "main.cf").write_text(_MAIN_CF)
+        services = (self._root / "usr/share/postfix/master.cf.dist").read_text()
+        (configuration / "master.cf").write_text(services + self._master_cf)
+        (configuration / "main.cf").write_text(self._main_cf)
         (self.spool / POLICY_FOLDER).mkdir()
-        self._namespace.run("/usr/lib/postfix/configure-instance.sh", "-")
-        self._namespace.start(["postfix", "start-fg"], log=self._folder / "start.log")
+        self._fill_chroots()
+        start = self._inside("postfix", "start-fg")
+        self._namespace.start(start, log=self._folder / "start.log")
         wait_until(lambda: "daemon started" in self._text(), "started Postfix")
+
+    def rotate_log(self) -> None:
+        """Let Postfix itself rotate its log: renamed and compressed, then begun anew."""
+        self._run("postfix", "logrotate")
+
+    def reload(self) -> None:
+        """Let Postfix open its log again, and forget which hosts were down."""
+        self._run("postfix", "reload")
 
     def submit(self, recipient: str) -> str:
         """Hand a message for *recipient* in and return its queue id."""
@@ -108,12 +137,12 @@ class Postfix:
     def retry(self, *attempts: Attempt) -> tuple[Attempt, ...]:
         """Flush the queue and wait for the next attempt at each message of *attempts*."""
         end = len(self._text())
-        self._namespace.run("postqueue", "-f")
+        self._run("postqueue", "-f")
         return tuple(self.attempt(attempt.queue_id, after=end) for attempt in attempts)
 
     def empty_queue(self) -> None:
         """Throw all mail away."""
-        self._namespace.run("postsuper", "-d", "ALL")
+        self._run("postsuper", "-d", "ALL")
 
     def ask(self, key: str, policy_map: str = POLICY_MAP) -> str:
         """Return what *policy_map* answers for *key* as Postfix reads it, "" where NOTFOUND.
@@ -122,7 +151,7 @@ class Postfix:
         """
         table = policy_map.replace("unix:", "unix:/var/spool/postfix/")
         try:
-            return self._namespace.run("postmap", "-q", key, table).rstrip("\n")
+            return self._run("postmap", "-q", key, table).rstrip("\n")
         except subprocess.CalledProcessError as error:
             if error.stderr:
                 raise
@@ -132,15 +161,44 @@ class Postfix:
         """Let Postfix's folders, and only inside, be empty ones of the lab."""
         for name in _FOLDERS:
             (self._folder / name).mkdir(parents=True)
-        for path in Path("/etc/postfix").iterdir():
+        for path in (self._root / "etc/postfix").iterdir():
             if path.name in _PACKAGED and path.is_file():
                 shutil.copy(path, self._folder / "etc")
-        shutil.chown(self._folder / "lib", "postfix")
+        shutil.chown(self._folder / "lib", self._user())
         for name, target in _FOLDERS.items():
             self._namespace.bind(self._folder / name, target)
+            if self._root != Path("/"):
+                self._namespace.bind(self._folder / name, f"{self._root}{target}")
+
+    def _fill_chroots(self) -> None:
+        """Let Debian's script copy what chroots need; from Debian 13 on "start" does it."""
+        script = "usr/lib/postfix/configure-instance.sh"
+        starter = self._root / "usr/lib/postfix/sbin/post-install"
+        if script.rpartition("/")[2] not in (starter.read_text() if starter.exists() else ""):
+            self._run(f"/{script}", "-")
+
+    def _user(self) -> int:
+        """Return the number of the user postfix, which differs from tree to tree."""
+        passwd = (self._root / "etc/passwd").read_text()
+        found = re.search(r"^postfix:[^:]*:(\d+):", passwd, re.MULTILINE)
+        assert found is not None
+        return int(found[1])
+
+    def _inside(self, *command: str) -> list[str]:
+        return [*(() if self._root == Path("/") else ("chroot", str(self._root))), *command]
+
+    def _run(self, *command: str) -> str:
+        return self._namespace.run(*self._inside(*command))
 
     def _text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+
+def _merged(main_cf: str) -> str:
+    """Return the lab's settings with those of *main_cf*, each once."""
+    new = {line.partition("=")[0] for line in main_cf.splitlines()}
+    kept = [line for line in _MAIN_CF.splitlines() if line.partition("=")[0] not in new]
+    return "\n".join(kept) + f"\n{main_cf}"
 
 
 def _submit(recipient: str) -> str:

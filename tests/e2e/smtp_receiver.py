@@ -34,6 +34,7 @@ class Message:
     recipient: str
     tls: str | None
     sni: str | None
+    data: bytes  # headers and body, lines ended by CR LF
 
 
 class Receiver:
@@ -139,18 +140,25 @@ class _Conversation(socketserver.BaseRequestHandler):
 
     def _take_message(self) -> None:
         self._reply("354 End data with <CR><LF>.<CR><LF>")
-        while self._line() not in (".", ""):
-            pass
+        data = self._data()
         self.receiver.messages += [
             Message(
                 sender=self.session.sender,
                 recipient=recipient,
                 tls=self.session.tls,
                 sni=self.session.sni,
+                data=data,
             )
             for recipient in self.session.recipients
         ]
         self._reply("250 2.0.0 Ok: taken")
+
+    def _data(self) -> bytes:
+        """Return the lines up to the lone dot, as they were before dots were doubled."""
+        lines = []
+        while (line := self._reader.readline()) not in (b".\r\n", b""):
+            lines.append(line.removeprefix(b"."))
+        return b"".join(lines)
 
     def _speak_over(self, connection: socket.socket) -> None:
         self._socket = connection
