@@ -4,9 +4,9 @@ Where the lab cannot run its tests are skipped, and the last lines of the run
 say why, with or without ``-rs``.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -15,7 +15,11 @@ from tests.e2e.lab import Lab, missing_requirements
 TAIL = 60  # lines of each log that a failure shows
 
 _folder = pytest.StashKey[Path]()
-_not_run = pytest.StashKey[str]()
+_not_run = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_not_run] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,14 +29,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def started_lab(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Lab]:
+def skip(request: pytest.FixtureRequest) -> Callable[[str], NoReturn]:
+    """Return a function that skips a test for a reason which the run's last lines name."""
+
+    def skip_for(reason: str) -> NoReturn:
+        reasons = request.config.stash[_not_run]
+        if reason not in reasons:
+            reasons.append(reason)
+        pytest.skip(reason)
+
+    return skip_for
+
+
+@pytest.fixture(scope="session")
+def labs(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    skip: Callable[[str], NoReturn],
+) -> Path:
+    """Return the folder in which each lab has one; skips where none can run."""
     if missing := missing_requirements():
-        request.config.stash[_not_run] = "; ".join(missing)
-        pytest.skip(f"the end-to-end lab cannot run: {'; '.join(missing)}")
+        skip(f"the end-to-end lab cannot run: {'; '.join(missing)}")
     folder = request.config.stash[_folder] = tmp_path_factory.mktemp("e2e")
-    lab = Lab(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def started_lab(labs: Path) -> Iterator[Lab]:
+    lab = Lab(labs / "lab")
     yield lab
     lab.close()
 
@@ -57,5 +81,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if _not_run in config.stash:
-        terminalreporter.write_line(f"NOT RUN: tests/e2e: {config.stash[_not_run]}", yellow=True)
+    for reason in config.stash[_not_run]:
+        terminalreporter.write_line(f"NOT RUN: tests/e2e: {reason}", yellow=True)
