@@ -25,6 +25,9 @@ from postfix_mtasts.core.utc import DAY, day_of, day_start
 SPREAD_SECONDS = 4 * 3600
 """Reports are spread over so long after midnight (section 4.1)."""
 
+LAST_COUNTS_SECONDS = 600
+"""So long after midnight the sessions before it may still be on their way to the counts."""
+
 LATE_SECONDS = 48 * 3600
 """So long after its end a day may be reported on for the first time."""
 
@@ -78,8 +81,9 @@ class Destination:
 
 def due_at(domain: str, day: int) -> int:
     """Return when the report on *domain* and *day* is first to be sent."""
-    digest = sha256(domain.encode()).digest()
-    return day_start(day + 1) + int.from_bytes(digest[:8], "big") % SPREAD_SECONDS
+    turn = int.from_bytes(sha256(domain.encode()).digest()[:8], "big")
+    spread = SPREAD_SECONDS - LAST_COUNTS_SECONDS
+    return day_start(day + 1) + LAST_COUNTS_SECONDS + turn % spread
 
 
 def retry_at(tries: Tries) -> float | None:

@@ -4,6 +4,7 @@ import pytest
 
 from postfix_mtasts.core.schedule import (
     FIRST_RETRY_SECONDS,
+    LAST_COUNTS_SECONDS,
     LATE_SECONDS,
     MAX_REPORTS,
     RETRY_SECONDS,
@@ -72,8 +73,9 @@ def test_a_domain_keeps_its_turn_and_the_turns_of_all_are_spread_evenly() -> Non
     assert turns == [due_at(f"d{n}.example", 20365) - day_start(20366) for n in range(4000)]
     quarters = [sum(turn // HOUR == hour for turn in turns) for hour in range(4)]
     assert sum(quarters) == 4000
-    assert min(quarters) > 900
-    assert due_at("example.com", 0) == 89509  # as every release must have it
+    assert min(quarters) > 800
+    assert min(turns) >= LAST_COUNTS_SECONDS, "the last sessions may not be counted yet"
+    assert due_at("example.com", 0) == 93709  # as every release must have it
 
 
 def test_tries_grow_rarer_and_the_last_is_made_when_24_hours_have_passed() -> None:
