@@ -204,7 +204,7 @@ def test_a_bug_loses_a_batch_and_not_the_thread(
     assert store.called.acquire(timeout=STUCK_SECONDS)
     writer.note(facts("b.example"))
     writer.close()
-    assert store.counts()[row("b.example")] == 1
+    assert store.counts() == {row("b.example"): 1}
     assert "a bug" in caplog.text
 
 
