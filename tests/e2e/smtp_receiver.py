@@ -41,7 +41,7 @@ class Receiver:
     """The MX host *host*; what it offers may change between two sessions.
 
     *starttls* false is what a man in the middle makes of it, who strips the
-    offer.
+    offer; *handshakes* false, one who cuts the connection after it is taken.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Receiver:
         self.address = address
         self.certificate = certificate
         self.starttls = True
+        self.handshakes = True
         self.begun: list[Session] = []
         self.messages: list[Message] = []
         self._server = namespace.call(_Server, (address, 25), _Conversation)
@@ -128,6 +129,8 @@ class _Conversation(socketserver.BaseRequestHandler):
         self._reply("250 ENHANCEDSTATUSCODES")
 
     def _start_tls(self) -> None:
+        if not self.receiver.handshakes:
+            raise ConnectionAbortedError
         context = self.receiver.certificate.server_context()
         context.sni_callback = self._note_sni
         self._reader.close()

@@ -1,8 +1,9 @@
 """TLS reports seen from both ends: what was done to TLS is what the domain is told (RFC 8460).
 
 A day in the life of the sidecar, lived once for each Postfix: mail goes out, the
-sidecar is killed, the log is rotated, mail is tried again, the sidecar comes back,
-the log is rotated again, the day ends, reports go out.  The tests look at what came.
+sidecar is killed, mail is tried again, the log is rotated, the sidecar comes back,
+is killed again and comes back, the log is rotated again, the day ends, reports go
+out.  The tests look at what came.
 """
 
 import gzip
@@ -36,6 +37,7 @@ ENDPOINT = "https://reports-https.plain.test/v1"
 LOG = "file:/var/log/mail.log"
 DATAGRAMS = f"datagram:/var/spool/postfix/{POLICY_FOLDER}/tlsrpt.sock"
 
+BOGUS = "bogus"  # for TLSA records that cannot be validated
 MAY_LAST = timedelta(seconds=120)
 
 # So that chain failures are logged also where mail flows all the same.
@@ -63,6 +65,7 @@ class Domain:
     certificate: Literal["good", "untrusted", "expired", "of-another"] = "good"
     tlsa: str | None = None
     starttls: bool = True
+    handshakes: bool = True
     listed: bool = True
     asks: bool = True
     told: Told
@@ -74,8 +77,11 @@ class Domain:
         authority = lab.stranger if self.certificate == "untrusted" else lab.authority
         shown = "another.plain.test" if self.certificate == "of-another" else host
         certificate = authority.issue(shown, expired=self.certificate == "expired")
-        mx = lab.receiver(host, certificate=certificate, tlsa=self.tlsa)
-        mx.starttls = self.starttls
+        tlsa = None if self.tlsa == BOGUS else self.tlsa
+        mx = lab.receiver(host, certificate=certificate, tlsa=tlsa)
+        mx.starttls, mx.handshakes = self.starttls, self.handshakes
+        if self.tlsa == BOGUS:
+            lab.dns.publish_bogus_tlsa(host, certificate.tlsa())
         lab.mail_domain(self.name, mx)
         if self.mode is not None:
             lab.policy(self.name, mode=self.mode, mx=(mx if self.listed else elsewhere,))
@@ -91,6 +97,12 @@ DOMAINS = (
         mode="enforce",
         starttls=False,
         told={"sts": (0, 2, {"starttls-not-supported": 2})},
+    ),
+    Domain(
+        name="cut.plain.test",
+        mode="enforce",
+        handshakes=False,
+        told={"sts": (0, 2, {"validation-failure": 2})},
     ),
     Domain(
         name="untrusted.plain.test",
@@ -150,6 +162,11 @@ DOMAINS = (
         name="mismatch.signed.test",
         tlsa=MATCHES_NOTHING,
         told={"tlsa": (0, 2, {"certificate-not-trusted": 2})},
+    ),
+    Domain(
+        name="bogus.signed.test",
+        tlsa=BOGUS,
+        told={"tlsa": (0, 2, {"dnssec-invalid": 2})},
     ),
     Domain(
         name="both.signed.test",
@@ -271,6 +288,8 @@ def send_mail(lab: Lab, collector: Collector, *, has_datagrams: bool) -> None:
     postfix.log.rename(postfix.log.with_name("mail.log.1"))
     postfix.reload()
     send_to(lab, taken)
+    collector.start()
+    collector.kill()  # amid the reading of what it missed
     collector.start()
     postfix.rotate_log()
     mark(lab, collector, "last.plain.test")
