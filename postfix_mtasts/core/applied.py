@@ -141,16 +141,17 @@ def finding_of_daemon(
     """Return what the policy daemon itself found wrong with the policies of *domain*.
 
     *kind*: one of those that concern TLSA or MTA-STS policies.  *host*: the MX
-    host whose TLSA records or DNSSEC are at fault.
+    host whose TLSA records or DNSSEC are at fault.  While a policy is in force a
+    fetch that failed is told, but no session has failed by it.
 
     Raises ParseError where *domain* or *host* is no host name.
     """
     failure = build_failure(kind, mx_host=host, reason=reason)
     if kind in _OF_TLSA:
         policy = _tlsa_policy(host or domain, in_force)
-    else:
-        policy = _sts_policy(domain, in_force)
-    return build_finding(domain, policy, [failure], failed=True)
+        return build_finding(domain, policy, [failure], failed=True)
+    policy = _sts_policy(domain, in_force)
+    return build_finding(domain, policy, [failure], failed=None if in_force.sts else True)
 
 
 def _session(event: TlsEvent, in_force: InForce) -> _Session:

@@ -287,6 +287,7 @@ def test_what_the_daemon_finds_out_is_a_failure_under_the_policy_at_fault() -> N
     again = finding_of_daemon("example.com", ResultType.STS_WEBPKI_INVALID, "", ENFORCE)
     assert again.policy.strings[1] == "mode: enforce"
     assert again.policy.mx_hosts == ("mx.example.com",)
+    assert again.failed is None, "no session fails while a policy is in force"
 
 
 def test_the_text_of_an_invalid_policy_is_told_with_its_errors() -> None:
