@@ -318,7 +318,7 @@ def main() -> int:
         compare(bench, figures, uvloop=False, runs=args.runs, seconds=args.seconds)
         measure_fresh(folder, figures)
         measure_start(folder, figures)
-        measure_idle(folder, figures, args.runs)
+        measure_idle(folder, figures, 3 * args.runs)
     return 1 if figures.missed else 0
 
 
