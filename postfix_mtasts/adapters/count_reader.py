@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from postfix_mtasts.adapters.store_file import transact
+from postfix_mtasts.adapters.store_file import read_text, transact
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.tally import Row, parse_columns
 from postfix_mtasts.ports import StoreUnusableError
@@ -41,6 +41,7 @@ class SqliteCountReader:
                 timeout=BUSY_SECONDS,
                 isolation_level=None,
             )
+            self._connection.text_factory = read_text
 
     def days_with_counts(self) -> tuple[int, ...]:
         """Return the days of which there are counts, oldest first."""

@@ -13,6 +13,7 @@ that was deleted is not: reading goes on with the newest.
 import gzip
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -125,10 +126,13 @@ def successor(path: Path, done: BinaryIO) -> BinaryIO | None:
 
 
 def _newest_first(path: Path) -> list[Path]:
-    """Return what rotation made of *path*."""
-    names = (f"{path.name}.", f"{path.name}-")
+    """Return what rotation made of *path*.
+
+    That ends in a number or a date; "mail.info" beside "mail" is another log.
+    """
+    rotated = re.compile(rf"{re.escape(path.name)}[.-][0-9][0-9T:_-]*(\.[a-z0-9]+)?")
     with suppress(OSError):
-        found = [each for each in _files(path.parent) if each.name.startswith(names)]
+        found = [each for each in _files(path.parent) if rotated.fullmatch(each.name)]
         return sorted(found, key=_modified, reverse=True)
     return []
 

@@ -139,7 +139,7 @@ def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
     Raises `sqlite3.DatabaseError`, *connection* closed.
     """
     try:
-        connection.text_factory = _text
+        connection.text_factory = read_text
         _statements(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -155,8 +155,8 @@ def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
     return connection
 
 
-def _text(data: bytes) -> str:
-    """Return text of the database; damage must not look like a fault of the program."""
+def read_text(data: bytes) -> str:
+    """Return *data*, text of a database; damage must not look like a fault of the program."""
     return data.decode("utf-8", "replace")
 
 

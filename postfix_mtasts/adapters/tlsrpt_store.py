@@ -33,7 +33,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final, TypeVar
 
-from postfix_mtasts.adapters.store_file import is_damage, is_fault, set_aside, transact
+from postfix_mtasts.adapters.store_file import is_damage, is_fault, read_text, set_aside, transact
 from postfix_mtasts.core.tally import MAX_ROWS, Columns, Row, build_columns, coarse
 from postfix_mtasts.ports import Counted, Place, Written
 
@@ -219,6 +219,7 @@ def open_counts(path: Path) -> sqlite3.Connection:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None)
     try:
+        connection.text_factory = read_text
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA temp_store = MEMORY")

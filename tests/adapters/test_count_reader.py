@@ -39,11 +39,12 @@ def test_each_day_and_domain_has_its_own_counts(path: Path) -> None:
     reader.close()
 
 
-def test_a_damaged_row_loses_itself_alone(path: Path) -> None:
+@pytest.mark.parametrize("damage", ["'['", "CAST(x'ff' AS TEXT)"])
+def test_a_damaged_row_loses_itself_alone(path: Path, damage: str) -> None:
     bad = row("b.example", kind=ResultType.CERTIFICATE_EXPIRED)
     store_counts(path, [(row("b.example"), 3), (bad, 2)])
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE kinds SET policy = '[' WHERE id = 1")
+        connection.execute(f"UPDATE kinds SET policy = {damage} WHERE id = 1")  # noqa: S608 - the damage
     connection.close()
     assert rows_of(path, DAY, "b.example") == ((bad, 2),)
 

@@ -111,6 +111,20 @@ def test_a_renamed_file_is_drained_before_the_new_one(path: Path, ticks: Ticks) 
     log.close()
 
 
+def test_another_log_beside_it_is_not_taken_for_a_rotation(tmp_path: Path, ticks: Ticks) -> None:
+    path = tmp_path / "mail"
+    path.write_text(lines(1, 2))
+    log = followed(path, ticks)
+    assert drain(log) == [1, 2]
+    path.rename(tmp_path / "mail-20261121")
+    (tmp_path / "mail.info").write_text(lines(1, 4))
+    path.write_text(line(3))
+    assert drain(log) == []
+    ticks.now += GRACE
+    assert drain(log) == [3]
+    log.close()
+
+
 def test_the_last_line_of_a_file_that_is_done_with_may_lack_its_end(
     path: Path, ticks: Ticks
 ) -> None:

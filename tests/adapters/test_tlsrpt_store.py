@@ -72,6 +72,18 @@ def test_a_place_is_stored_with_what_was_counted_up_to_it(store: SqliteTlsrptSto
     assert store.place("other") == Place()
 
 
+def test_a_place_whose_text_is_damaged_is_no_fault_of_the_program(
+    store: SqliteTlsrptStore, path: Path
+) -> None:
+    store.add(Counted(source="s", place=at("7"), counts=[(row(), 1)]))
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE sources SET memory = CAST(x'ff' AS TEXT)")
+    connection.close()
+    place = store.place("s")
+    assert place is not None
+    assert place.memory == "\ufffd"
+
+
 def test_what_another_collector_has_read_meanwhile_is_not_counted_again(
     store: SqliteTlsrptStore, path: Path
 ) -> None:
