@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from postfix_mtasts.adapters.store_file import read_text, transact
+from postfix_mtasts.adapters.store_file import open_existing, transact
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.tally import Row, parse_columns
 from postfix_mtasts.ports import StoreUnusableError
@@ -34,14 +34,7 @@ class SqliteCountReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         with self._trouble():
-            # Made here it might belong to root, and the collector could not write to it.
-            self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=rw",
-                uri=True,
-                timeout=BUSY_SECONDS,
-                isolation_level=None,
-            )
-            self._connection.text_factory = read_text
+            self._connection = open_existing(path, timeout=BUSY_SECONDS)
 
     def days_with_counts(self) -> tuple[int, ...]:
         """Return the days of which there are counts, oldest first."""

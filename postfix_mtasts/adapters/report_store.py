@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from postfix_mtasts.adapters.store_file import open_existing
 from postfix_mtasts.core.schedule import Destination, Tries
 from postfix_mtasts.core.utc import day_start
 from postfix_mtasts.ports import Handover, ReportState, StoreUnusableError
@@ -72,13 +73,7 @@ class SqliteReportStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         with self._trouble():
-            # Made here it might belong to root, and the collector could not write to it.
-            self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=rw",
-                uri=True,
-                timeout=BUSY_SECONDS,
-                isolation_level=None,
-            )
+            self._connection = open_existing(path, timeout=BUSY_SECONDS)
             try:
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 self._connection.execute("PRAGMA synchronous = NORMAL")

@@ -155,6 +155,19 @@ def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
     return connection
 
 
+def open_existing(path: Path, *, timeout: float) -> sqlite3.Connection:
+    """Open the database that another process has made at *path*, in autocommit.
+
+    One made here might belong to root, and the other could not write to it.
+    *timeout*: seconds to wait for a lock.  Raises `sqlite3.Error` where it is not there.
+    """
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=timeout, isolation_level=None
+    )
+    connection.text_factory = read_text
+    return connection
+
+
 def read_text(data: bytes) -> str:
     """Return *data*, text of a database; damage must not look like a fault of the program."""
     return data.decode("utf-8", "replace")
