@@ -178,6 +178,14 @@ class CountStore(Protocol):
         """
         ...
 
+    def read_to(self) -> float:
+        """Return the moment up to which every source that is followed has been read.
+
+        In seconds since the epoch; infinite where none is followed, so that there is
+        nothing to wait for.
+        """
+        ...
+
     def forget_before(self, day: int) -> int:
         """Remove the counts of the days before *day*; return how many rows there were."""
         ...
@@ -349,8 +357,11 @@ class DatagramSource(Protocol):
 class PoliciesInForce(Protocol):
     """What the policy daemon knows."""
 
-    def of(self, domain: str) -> InForce:
-        """Return what is in force for *domain*; nothing where that cannot be told."""
+    def of(self, domain: str, when: float) -> InForce:
+        """Return what was in force for *domain* on the UTC day of *when*.
+
+        Nothing where that cannot be told.
+        """
         ...
 
     def edition(self) -> int:
@@ -360,10 +371,26 @@ class PoliciesInForce(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """How far a source was read, and what its reader remembers, as JSON; "" for not at all."""
+    """How far a source was read, and what its reader remembers, as JSON; "" for not at all.
+
+    *read_to*: all that was logged before that moment has been read, seconds since the epoch.
+    """
 
     position: str = ""
     memory: str = ""
+    read_to: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnMail:
+    """What became of a report of ours that went by mail, as the log tells.
+
+    *recipient*: as logged, without angle brackets; *when*: seconds since the epoch.
+    """
+
+    recipient: str
+    when: float
+    delivered: bool  # or else bounced or expired
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -372,6 +399,7 @@ class Counted:
 
     *place*: its end, `None` for a source that cannot be read again; *before*: the
     position of its beginning.  *notes*: how often something odd came, by name.
+    *own_mail*: what became of our reports, in the order of the log.
     """
 
     source: str
@@ -379,6 +407,7 @@ class Counted:
     place: Place | None = None
     counts: Sequence[tuple[Row, int]] = ()
     notes: Sequence[tuple[str, int]] = ()
+    own_mail: Sequence[OwnMail] = ()
 
 
 class Written(Enum):
@@ -394,6 +423,10 @@ class TlsrptStore(Protocol):
 
     problem: str
     """Why nothing can be stored at present, "" where it can."""
+
+    def follow(self, sources: Sequence[str]) -> None:
+        """Note that *sources*, and no others, are the ones that are followed from now on."""
+        ...
 
     def place(self, source: str) -> Place | None:
         """Return how far *source* was read; `None` where that cannot be told now."""

@@ -58,11 +58,14 @@ class InForce:
 
     *sts*: the MTA-STS policy and *text*, the document it came from; `None` where
     there is none.  *tlsa*: the secure TLSA records, usable or not, by MX host.
+    *hosts*: to which mail for the domain goes, its MX hosts; empty where Postfix never
+    asked for the domain, `None` where that cannot be told.
     """
 
     sts: mta_sts.Policy | None = None
     text: bytes = b""
     tlsa: Mapping[str, tuple[TlsaRecord, ...]] = field(default_factory=dict)
+    hosts: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
