@@ -1,20 +1,42 @@
-"""A tree of Debian 13's files with its Postfix, made by debootstrap(8), once a machine.
+"""Trees of other Debians' files, made by debootstrap(8), once a machine.
 
-It comes from the mirror that this machine's apt uses, and lies in a cache folder
-outside the checkout.  The lab only looks at it: what Postfix writes to is bound
-over it in the lab's own namespace.
+They come from the mirror that this machine's apt uses, and lie in a cache folder
+outside the checkout.  Tests only look at them: what they write to lies over a tree
+in a namespace of their own.
+
+``python -m tests.e2e.debian_tree`` makes all that are missing.
 """
 
 import fcntl
 import os
 import shutil
 import subprocess
+import sys
+from hashlib import sha256
 from pathlib import Path
 
 from tests.e2e.namespace import SEARCH_PATH
 
-SUITE = "trixie"
-BUILD_SECONDS = 900.0  # one minute on a good line
+_POSTFIX = ("postfix", "ca-certificates")
+_WHOLE = (  # all that the package wants, and what a mail server has anyway
+    *_POSTFIX,
+    "cron",
+    "init-system-helpers",
+    "python3-dkim",
+    "python3-dnspython",
+    "python3-idna",
+    "python3-prometheus-client",
+    "python3-requests",
+    "python3-sdnotify",
+    "python3-uvloop",
+    "python3-yaml",
+    "systemd",
+    "systemd-sysv",
+)
+PACKAGES = {"bookworm": _WHOLE, "trixie": _WHOLE, "sid": _POSTFIX}
+"""By suite, what is in its tree beside the essential; Postfix 3.7, 3.10 and 3.11 or later."""
+
+BUILD_SECONDS = 900.0  # two minutes on a good line
 
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "/var/cache") / "postfix-mtasts-tests"
 _MIRROR = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
@@ -25,31 +47,33 @@ class NoTreeError(Exception):
     """There is no such tree, and none can be made; says why."""
 
 
-def debian_tree() -> Path:
-    """Return the root of the tree, made now if there is none yet.
+def debian_tree(suite: str) -> Path:
+    """Return the root of the tree of *suite*, one of `PACKAGES`, made now if there is none yet.
 
     Raises `NoTreeError`.
     """
-    tree = _CACHE / SUITE
+    edition = sha256(" ".join(PACKAGES[suite]).encode()).hexdigest()[:8]
+    tree = _CACHE / f"{suite}-{edition}"
     try:
         _CACHE.mkdir(parents=True, exist_ok=True)
-        with (_CACHE / "lock").open("w") as lock:
+        with (_CACHE / f"{suite}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not tree.exists():
-                _build(tree)
+                _build(tree, suite)
     except OSError as error:
         raise NoTreeError(f"{tree}: {error.strerror}") from error
     return tree
 
 
-def _build(tree: Path) -> None:
+def _build(tree: Path, suite: str) -> None:
     program = shutil.which("debootstrap", path=SEARCH_PATH)
     if program is None:
         raise NoTreeError("debootstrap is not installed (Debian package debootstrap)")
     unfinished = tree.with_suffix(".part")
     shutil.rmtree(unfinished, ignore_errors=True)
-    options = ["--variant=minbase", "--include=postfix"]
-    _run([program, *options, SUITE, str(unfinished), _mirror()])
+    options = ["--variant=minbase", f"--include={','.join(PACKAGES[suite])}"]
+    _run([program, *options, suite, str(unfinished), _mirror()])
+    shutil.rmtree(unfinished / "var/cache/apt/archives", ignore_errors=True)
     unfinished.rename(tree)
 
 
@@ -81,3 +105,19 @@ def _run(command: list[str]) -> str:
         last = (ended.stdout.splitlines() or [""])[-1]
         raise NoTreeError(f"{command[0]} ended with status {ended.returncode}: {last}")
     return ended.stdout
+
+
+def main() -> int:
+    """Make the trees that are missing; say why where one cannot be made."""
+    status = 0
+    for suite in PACKAGES:
+        try:
+            debian_tree(suite)
+        except NoTreeError as error:
+            sys.stderr.write(f"{suite}: {error}\n")
+            status = 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

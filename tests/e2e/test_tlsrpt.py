@@ -91,7 +91,7 @@ def start_lab_3_7(labs: Path) -> Lab:
 def start_lab_3_10(labs: Path, skip: Callable[[str], NoReturn]) -> Lab:
     """Start a lab with Debian 13's Postfix, which sends datagrams."""
     try:
-        tree = debian_tree()
+        tree = debian_tree("trixie")
     except NoTreeError as error:
         skip(f"there is no Postfix 3.10: {error}")
     return Lab(labs / "tlsrpt-3.10", root=tree, main_cf=MAIN_CF_3_10)
