@@ -312,8 +312,12 @@ class EventSource(Protocol):
         """What the place is stored under; the same at every start."""
         ...
 
-    def resume(self, position: str) -> None:
-        """Go on behind *position*, from the beginning where that is ""."""
+    def resume(self, position: str, since: float = 0.0) -> None:
+        """Go on behind *position*; begin where that is "".
+
+        Where *since* is not 0, what was logged before that moment, in seconds since the
+        epoch, was read elsewhere: to begin is to begin there.
+        """
         ...
 
     def read(self) -> LogRead:
@@ -425,7 +429,11 @@ class TlsrptStore(Protocol):
     """Why nothing can be stored at present, "" where it can."""
 
     def follow(self, sources: Sequence[str]) -> None:
-        """Note that *sources*, and no others, are the ones that are followed from now on."""
+        """Note that *sources*, and no others, are the ones that are followed from now on.
+
+        A source that was not, and has not been read as far as those that were, begins
+        where they were left: its `place` then has no position, and their `Place.read_to`.
+        """
         ...
 
     def place(self, source: str) -> Place | None:

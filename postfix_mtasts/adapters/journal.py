@@ -3,8 +3,9 @@
 The place is the cursor of the last entry that was read, and its time.  Where the
 journal has no such entry any more, as after it was vacuumed, reading goes on behind
 that time.  Without a place it begins `FIRST` ago: older sessions are reported on no
-more.  The entries asked for are those of the syslog facility of mail, Postfix's own
-by default: whose Postfix uses another has to say so here.
+more; or at the moment, if that is later, up to which another source was read.  The entries asked
+for are those of the syslog facility of mail, Postfix's own by default: whose Postfix
+uses another has to say so here.
 
 journalctl(1) is read only when it is this process's turn, so it waits meanwhile and
 holds nothing in memory.  If it ends it is started again, after a while.
@@ -72,14 +73,16 @@ class Journal:
         self._matters = build_journal_filter(own_senders)
         self._process: subprocess.Popen[bytes] | None = None
         self._rest = b""
+        self._given, self._since = "", 0.0  # where to go on
         self._cursor, self._realtime = "", 0  # of the last entry read; microseconds
         self._lost = False  # the journal does not know the cursor
         self._heard = False  # journalctl has printed anything since it was started
         self._not_before = -1.0
 
-    def resume(self, position: str) -> None:
-        """Go on behind *position*."""
+    def resume(self, position: str, since: float = 0.0) -> None:
+        """Go on behind *position*, or begin at *since*."""
         self.close()
+        self._given, self._since = position, since
         self._cursor, self._realtime, self._lost = "", 0, False
         with suppress(ValueError, TypeError):
             cursor, realtime = json.loads(position)
@@ -135,11 +138,12 @@ class Journal:
     def _beginning(self) -> str:
         if self._cursor and not self._lost:
             return f"--after-cursor={self._cursor}"
-        since = self._realtime / 1e6 if self._realtime else self._clock() - FIRST
+        first = max(self._since, self._clock() - FIRST)
+        since = self._realtime / 1e6 if self._realtime else first
         return f"--since=@{since:.6f}"
 
     def _position(self) -> str:
-        return json.dumps([self._cursor, self._realtime]) if self._cursor else ""
+        return json.dumps([self._cursor, self._realtime]) if self._cursor else self._given
 
     def _read(self, octets: bytes) -> LogRead:
         *entries, self._rest = (self._rest + octets).split(b"\n")

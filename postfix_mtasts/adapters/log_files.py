@@ -4,7 +4,12 @@ A followed file is read to its end, also after it was renamed, and for `GRACE`
 seconds more, since its writer lets go of it a little later; then the file that
 took its place is read from its beginning.  Where the file was emptied instead
 (copytruncate), what was not read yet is read from the copy.  Only whole lines are
-read; the last one of a file that is done with may lack its end.
+read; the last one of a file that is done with may lack its end.  A file that is not
+there, or may not be read, is waited for.
+
+Whoever never read a log before begins with the file that is there now, at its
+beginning; or, where another source was read up to some moment, at that moment, in
+a rotated file if need be.
 
 A line longer than `CHUNK` is none of Postfix's: it is left out and counted as
 "log-long".  What looks like a line of ours and cannot be read is "log-line".
@@ -13,15 +18,14 @@ BUGS: with copytruncate what is written between the copy and the truncation is
 lost, as logrotate(8) says.
 """
 
-import gzip
 import logging
 import os
-import select
 import time
-import zlib
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from io import RawIOBase
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -34,8 +38,6 @@ log = logging.getLogger(__name__)
 
 CHUNK: Final = 1 << 20  # octets read at one go; about 7,000 lines
 GRACE: Final = 2.0  # seconds in which a renamed file may still be written to
-_GZIP: Final = b"\x1f\x8b"
-_GZIP_WINDOW: Final = 31  # zlib: gzip's header, the largest window
 
 
 def local_time(shown: float) -> float:
@@ -87,22 +89,23 @@ class LogFile:
         self._ticks = ticks
         self._reader = LineReader(own_senders, year)
         self._file: BinaryIO | None = None
+        self._left: Mark | None = None  # the place to go on from, not found yet
+        self._position = ""  # the last that could be told
         self._offset = 0
+        self._since = 0.0
         self._mark = Mark(inode=0, offset=0, length=0, head="")
+        self._amid = False  # an overlong line, whose end is to come
         self._replaced: float | None = None  # when it was first seen that another file is there
         self._why = ""
 
-    def resume(self, position: str) -> None:
+    def resume(self, position: str, since: float = 0.0) -> None:
         """Go on behind *position*, in whichever file that is now."""
-        mark = log_rotation.parse_mark(position)
         self.close()
-        self._file, self._offset = None, 0
-        if mark is not None:
-            self._file = log_rotation.find(self._path, mark)
-            if self._file is None:
-                log.warning("%s: the file last read is gone; what it had more is lost", self._path)
-            else:
-                self._offset, self._mark = mark.offset, mark
+        self._position, self._since = position, since
+        self._left = log_rotation.parse_mark(position)
+        if self._left is not None:
+            self._since = self._left.since
+            self._go_on(self._left)
         if self._file is None:
             self._open()
 
@@ -111,16 +114,17 @@ class LogFile:
         if self._file is None:
             self._open()
         if self._file is None:
-            return LogRead(position="", ended=not self._follow)
+            return LogRead(position=self._position, ended=not self._follow)
         try:
             return self._read(self._file)
         except UNREADABLE as error:
-            self._complain(error)
-            if self._is_replaced(self._file):
-                self._open()  # there is no more to be had of the old one
-            return LogRead(
-                position=self._position(), bad=(("log-file", 1),), ended=not self._follow
-            )
+            bad = (("log-file", 1),) if self._complain(error) else ()
+            replaced = self._is_replaced(self._file)
+            if replaced:  # there is no more to be had of the old one
+                self.close()
+                self._open()
+            ended = not self._follow and not replaced
+            return LogRead(position=self._place(), bad=bad, more=replaced, ended=ended)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -128,55 +132,102 @@ class LogFile:
             self._file.close()
         self._file = None
 
+    def _go_on(self, mark: Mark) -> None:
+        """Go on at *mark*, if the file in which that is can be read."""
+        file = log_rotation.find(self._path, mark)
+        if file is None:
+            return
+        self._begin(file)
+        self._offset, self._mark = mark.offset, mark
+        if not self._packed and mark.offset:
+            file.seek(mark.offset - 1)
+            self._amid = file.read(1) != b"\n"
+
     def _open(self) -> None:
-        """Begin with the file at the path, if there is one."""
-        self.close()
+        """Begin with the file at the path, or one before it, if there is one.
+
+        It may be the one in which one left off, if that was waited for.
+        """
         try:
-            self._begin(log_rotation.open_log(self._path))
+            file = log_rotation.beginning(self._path, self._since)
         except OSError as error:
             self._complain(error)
+            return
+        if self._left is not None and self._why:
+            self._go_on(self._left)
+        if self._file is not None:
+            file.close()
+            return
+        if self._left is not None:
+            log.warning("%s: the file last read is gone; what it had more is lost", self._path)
+        self._begin(file)
 
     def _begin(self, file: BinaryIO) -> None:
-        self._file, self._offset, self._replaced, self._why = file, 0, None, ""
+        self._file, self._offset, self._left, self._replaced = file, 0, None, None
+        self._why, self._amid = "", False
         self._mark = log_rotation.mark_of(file, 0)
 
     @property
     def _packed(self) -> bool:
-        return isinstance(self._file, gzip.GzipFile)
+        return not isinstance(self._file, RawIOBase)
 
-    def _complain(self, error: Exception) -> None:
-        why = f"{self._path}: {error}"
-        if why != self._why:
+    def _complain(self, error: Exception) -> bool:
+        """Say what *error* is; return whether it is another than the last."""
+        why = f"{self._path}: {getattr(error, 'strerror', None) or error}"
+        new = why != self._why
+        if new:
             log.warning("cannot be read: %s", why)
         self._why = why
+        return new
 
-    def _position(self) -> str:
-        return log_rotation.build_mark(self._mark) if self._file is not None else ""
+    def _place(self) -> str:
+        if self._file is not None:
+            self._position = log_rotation.build_mark(replace(self._mark, since=self._since))
+        return self._position
 
     def _read(self, file: BinaryIO) -> LogRead:
-        if not self._packed and not log_rotation.is_marked(file, self._mark):
-            self.resume(self._position())  # emptied: what was not read yet is in the copy
-            return LogRead(position=self._position(), more=self._file is not None)
         file.seek(self._offset)
         octets = file.read(CHUNK)
+        # Looked at after the reading: it may have been emptied at any time before.
+        if not self._packed and not log_rotation.is_marked(file, self._mark):
+            self.resume(self._place())  # what was not read yet is in the copy
+            return LogRead(position=self._place(), more=self._file is not None)
         whole, bad = octets[: octets.rfind(b"\n") + 1], Counter[str]()
         if not whole and len(octets) == CHUNK:
-            bad["log-long"] += 1
-            whole = octets
-        elif not whole and octets and (self._packed or self._is_done(file)):
+            return self._pass_over(file, octets)
+        if not whole and octets and (self._packed or self._is_done(file)):
             whole = octets
         elif not octets and self._is_done(file):
-            return self._turn(file)
-        lines = self._reader.read(whole, latest=os.fstat(file.fileno()).st_mtime, bad=bad)
-        self._offset += len(whole)
-        self._mark = log_rotation.advanced(file, self._mark, self._offset)
+            return LogRead(position=self._place(), more=self._turn(file))
+        text = whole.partition(b"\n")[2] if self._amid else whole
+        lines = self._reader.read(text, latest=os.fstat(file.fileno()).st_mtime, bad=bad)
+        self._advance(file, len(whole), amid=self._amid and not whole)
         return LogRead(
-            position=self._position(),
-            lines=lines,
+            position=self._place(),
+            lines=self._unread(lines) if self._since else lines,
             bad=tuple(bad.items()),
             more=bool(whole),
             ended=not self._follow and not whole,
         )
+
+    def _pass_over(self, file: BinaryIO, octets: bytes) -> LogRead:
+        """Pass over *octets*, a part of an overlong line."""
+        bad = () if self._amid else (("log-long", 1),)
+        self._advance(file, len(octets), amid=True)
+        return LogRead(position=self._place(), bad=bad, more=True)
+
+    def _advance(self, file: BinaryIO, octets: int, *, amid: bool) -> None:
+        self._amid = amid
+        self._offset += octets
+        self._mark = log_rotation.advanced(file, self._mark, self._offset)
+
+    def _unread(self, lines: Sequence[LogLine]) -> Sequence[LogLine]:
+        """Return *lines* from the first one that was logged at `_since` or later."""
+        for at, line in enumerate(lines):
+            if line.when >= self._since:
+                self._since = 0.0
+                return lines[at:]
+        return ()
 
     def _is_done(self, file: BinaryIO) -> bool:
         """Return whether *file*, all of whose lines were read, will not be written to again."""
@@ -193,85 +244,20 @@ class LogFile:
             return (there.st_ino, there.st_dev) != (here.st_ino, here.st_dev)
         return False
 
-    def _turn(self, file: BinaryIO) -> LogRead:
-        """Go on with the file that came after *file*, which is done with."""
+    def _turn(self, file: BinaryIO) -> bool:
+        """Go on with the file that came after *file*, which is done with; return whether it can."""
         file.seek(self._offset)
         following = log_rotation.successor(self._path, file)
         if following is None:
-            return LogRead(position=self._position())
+            self._say_why()
+            return False
         file.close()
         self._begin(following)
-        return LogRead(position=self._position(), more=True)
+        return True
 
-
-class LogStream:
-    """Standard input or the like, which cannot be read again; an `EventSource`.
-
-    *descriptor*: of the stream, compressed or not, which is read to its end.
-    """
-
-    def __init__(
-        self,
-        descriptor: int,
-        *,
-        own_senders: Collection[str] = (),
-        year: int | None = None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self.name = "stdin"
-        self._descriptor = descriptor
-        self._clock = clock
-        self._reader = LineReader(own_senders, year)
-        self._unpacker: _Unpacker | None = None
-        self._begun = False
-        self._rest = b""
-
-    def resume(self, position: str) -> None:
-        """Do nothing: there is one direction only."""
-
-    def read(self) -> LogRead:
-        """Return the next lines, none where none have come yet."""
-        if not select.select([self._descriptor], [], [], 0)[0]:
-            return LogRead(position="")
-        octets, bad = os.read(self._descriptor, CHUNK), Counter[str]()
-        text = self._rest + self._unpacked(octets, bad)
-        cut = text.rfind(b"\n") + 1 if octets else len(text)
-        self._rest = text[cut:]
-        if len(self._rest) > CHUNK:
-            self._rest = b""
-            bad["log-long"] += 1
-        return LogRead(
-            position="",
-            lines=self._reader.read(text[:cut], latest=self._clock(), bad=bad),
-            bad=tuple(bad.items()),
-            more=bool(octets),
-            ended=not octets,
-        )
-
-    def close(self) -> None:
-        """Leave the stream to whoever opened it."""
-
-    def _unpacked(self, octets: bytes, bad: Counter[str]) -> bytes:
-        if octets and not self._begun:
-            self._begun = True
-            self._unpacker = _Unpacker() if octets.startswith(_GZIP) else None
+    def _say_why(self) -> None:
+        """Complain if what is at the path now cannot be opened."""
         try:
-            return octets if self._unpacker is None else self._unpacker.unpack(octets)
-        except zlib.error:
-            bad["log-file"] += 1
-            return b""
-
-
-class _Unpacker:
-    """Unpacks a stream of one or more members (RFC 1952 section 2.2)."""
-
-    def __init__(self) -> None:
-        self._member = zlib.decompressobj(_GZIP_WINDOW)
-
-    def unpack(self, octets: bytes) -> bytes:
-        """Return what *octets* add; raises `zlib.error`."""
-        text = self._member.decompress(octets)
-        while self._member.eof and self._member.unused_data:
-            rest, self._member = self._member.unused_data, zlib.decompressobj(_GZIP_WINDOW)
-            text += self._member.decompress(rest)
-        return text
+            log_rotation.open_log(self._path).close()
+        except OSError as error:
+            self._complain(error)

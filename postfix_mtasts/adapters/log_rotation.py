@@ -10,58 +10,79 @@ one.  A file that was rotated twice while nobody was reading is found again, but
 that was deleted is not: reading goes on with the newest.
 """
 
-import gzip
+import errno
 import json
+import logging
 import os
 import re
-import zlib
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
+from postfix_mtasts.adapters import log_packing
+
+log = logging.getLogger(__name__)
+
 HEAD: Final = 1024  # octets by which a file is known
 _DIGEST: Final = 16
 
-UNREADABLE = (OSError, EOFError, zlib.error)
+UNREADABLE = log_packing.DAMAGED
 """What reading a file raises where it is gone, or compressed and damaged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """A place in a file: *offset* octets in; *head*: a digest of the first *length*."""
+    """A place in a file: *offset* octets in; *head*: a digest of the first *length*.
+
+    *since*: what was logged before that moment, in seconds since the epoch, is to be
+    passed over, up to the first line that was not.
+    """
 
     inode: int
     offset: int
     length: int
     head: str
+    since: float = 0.0
 
 
 def build_mark(mark: Mark) -> str:
     """Return *mark* as JSON, which `parse_mark` reads."""
-    return json.dumps([mark.inode, mark.offset, mark.length, mark.head])
+    since = [mark.since] if mark.since else []
+    return json.dumps([mark.inode, mark.offset, mark.length, mark.head, *since])
 
 
 def parse_mark(text: str) -> Mark | None:
     """Return the mark in *text*, `None` where there is none."""
     with suppress(ValueError, TypeError):
-        inode, offset, length, head = json.loads(text)
-        return Mark(inode=int(inode), offset=int(offset), length=int(length), head=str(head))
+        inode, offset, length, head, *since = json.loads(text)
+        return Mark(
+            inode=int(inode),
+            offset=int(offset),
+            length=int(length),
+            head=str(head),
+            since=float(*since),
+        )
     return None
 
 
 def open_log(path: Path) -> BinaryIO:
-    """Open the file at *path*, unpacked if it is compressed; raises `OSError`."""
-    if is_packed(path):
-        return cast("BinaryIO", gzip.open(path))
-    return path.open("rb")
+    """Open the file at *path*, unpacked if it is compressed; raises `OSError`.
 
-
-def is_packed(path: Path) -> bool:
-    """Return whether the file at *path* is compressed, which none is that is written to."""
-    return path.suffix == ".gz"
+    Nothing else than a file is opened.  One that is not compressed is not buffered
+    either: what was read before may have been written over since.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO makes one wait
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    if log_packing.is_packed(path):
+        os.close(descriptor)
+        return log_packing.open_packed(path)
+    return cast("BinaryIO", os.fdopen(descriptor, "rb", buffering=0))
 
 
 def advanced(file: BinaryIO, mark: Mark, offset: int) -> Mark:
@@ -99,13 +120,7 @@ def _reaches(file: BinaryIO, offset: int) -> bool:
 
 def find(path: Path, mark: Mark) -> BinaryIO | None:
     """Open the file in which *mark* is a place: at *path*, or what rotation made of it."""
-    for candidate in (path, *_newest_first(path)):
-        with suppress(*UNREADABLE):
-            file = open_log(candidate)
-            if is_marked(file, mark):
-                return file
-            file.close()
-    return None
+    return _first((path, *_newest_first(path)), lambda file: is_marked(file, mark))
 
 
 def successor(path: Path, done: BinaryIO) -> BinaryIO | None:
@@ -116,29 +131,52 @@ def successor(path: Path, done: BinaryIO) -> BinaryIO | None:
     known = mark_of(done, done.tell())
     age = os.fstat(done.fileno()).st_mtime_ns
     newer = [each for each in _newest_first(path) if _modified(each) > age]
-    for candidate in (*reversed(newer), path):
-        with suppress(*UNREADABLE):
+    return _first((*reversed(newer), path), lambda file: not is_marked(file, known))
+
+
+def beginning(path: Path, since: float) -> BinaryIO:
+    """Open the oldest file with lines that may have been logged at *since* or later.
+
+    That is the one at *path* where *since* is 0.  Raises `OSError` where it cannot be opened.
+    """
+    rotated = _newest_first(path) if since else []
+    newer = [each for each in rotated if _modified(each) >= since * 1e9]
+    return _first(reversed(newer), lambda _file: True) or open_log(path)
+
+
+def _first(candidates: Iterable[Path], fits: Callable[[BinaryIO], bool]) -> BinaryIO | None:
+    """Open the first of *candidates* that *fits*; say so once if one cannot be unpacked."""
+    told = False
+    for candidate in candidates:
+        try:
             file = open_log(candidate)
-            if not is_marked(file, known):
+        except OSError as error:
+            if error.errno == errno.ENOTSUP and not told:
+                log.warning("%s is passed over: it is %s", candidate, error.strerror)
+                told = True
+            continue
+        with suppress(*UNREADABLE):
+            if fits(file):
                 return file
-            file.close()
+        file.close()
     return None
 
 
 def _newest_first(path: Path) -> list[Path]:
-    """Return what rotation made of *path*.
+    """Return what rotation made of *path*, and of the file to which it is a link.
 
     That ends in a number or a date; "mail.info" beside "mail" is another log.
     """
-    rotated = re.compile(rf"{re.escape(path.name)}[.-][0-9][0-9T:_-]*(\.[a-z0-9]+)?")
+    found = [each for name in {path: 0, path.resolve(): 0} for each in _rotated(name)]
+    return sorted(found, key=_modified, reverse=True)
+
+
+def _rotated(path: Path) -> Iterator[Path]:
+    name = re.compile(rf"{re.escape(path.name)}[.-][0-9][0-9T:_-]*(\.[a-z0-9]+)?")
     with suppress(OSError):
-        found = [each for each in _files(path.parent) if rotated.fullmatch(each.name)]
-        return sorted(found, key=_modified, reverse=True)
-    return []
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (each for each in folder.iterdir() if each.is_file())
+        yield from (
+            each for each in path.parent.iterdir() if name.fullmatch(each.name) and each.is_file()
+        )
 
 
 def _modified(path: Path) -> int:

@@ -22,7 +22,8 @@ from postfix_mtasts.adapters import datagram_socket
 from postfix_mtasts.adapters.datagram_socket import DatagramSocket
 from postfix_mtasts.adapters.journal import Journal, find_journalctl
 from postfix_mtasts.adapters.log_discovery import find_log, postconf
-from postfix_mtasts.adapters.log_files import LogFile, LogStream
+from postfix_mtasts.adapters.log_files import LogFile
+from postfix_mtasts.adapters.log_stream import LogStream
 from postfix_mtasts.adapters.policies_in_force import PoliciesOfDaemon
 from postfix_mtasts.adapters.systemd import Notifier, log_formatter
 from postfix_mtasts.adapters.tlsrpt_store import FILE_NAME, SqliteTlsrptStore
