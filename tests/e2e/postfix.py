@@ -5,6 +5,7 @@ lies in a folder: then it is run there by chroot(8).
 """
 
 import re
+import shlex
 import shutil
 import smtplib
 import subprocess
@@ -50,7 +51,7 @@ _FOLDERS = {
 _PACKAGED = ("dynamicmaps.cf", "postfix-files", "postfix-script", "post-install")
 
 _DELIVERY = re.compile(
-    r"postfix/\w+\[(?P<pid>\d+)\]: (?P<queue_id>\w+): to=<.*>, relay=(?P<relay>[^\[,]+)"
+    r"postfix/[\w/]+\[(?P<pid>\d+)\]: (?P<queue_id>\w+): to=<.*>, relay=(?P<relay>[^\[,]+)"
     r".*, dsn=(?P<dsn>[\d.]+), status=(?P<status>\w+) \((?P<reason>.*)\)$"
 )
 _HANDSHAKE = re.compile(r"\]: (?P<label>\w+) TLS connection established to (?P<host>[^\[]+)\[")
@@ -119,9 +120,9 @@ class Postfix:
         """Let Postfix open its log again, and forget which hosts were down."""
         self._run("postfix", "reload")
 
-    def submit(self, recipient: str) -> str:
+    def submit(self, recipient: str, *, sender: str = SENDER) -> str:
         """Hand a message for *recipient* in and return its queue id."""
-        return self._namespace.call(_submit, recipient)
+        return self._namespace.call(_submit, recipient, sender)
 
     def attempt(self, queue_id: str, *, after: int = 0) -> Attempt:
         """Wait for the first attempt at *queue_id* in the log, *after* a place in it."""
@@ -130,9 +131,9 @@ class Postfix:
             f"outcome of {queue_id} in Postfix's log",
         )
 
-    def send(self, recipient: str) -> Attempt:
+    def send(self, recipient: str, *, sender: str = SENDER) -> Attempt:
         """Hand a message in and wait for the first attempt at its delivery."""
-        return self.attempt(self.submit(recipient))
+        return self.attempt(self.submit(recipient, sender=sender))
 
     def retry(self, *attempts: Attempt) -> tuple[Attempt, ...]:
         """Flush the queue and wait for the next attempt at each message of *attempts*."""
@@ -156,6 +157,17 @@ class Postfix:
             if error.stderr:
                 raise
             return ""
+
+    def install(self, name: str, content: bytes) -> None:
+        """Put a file beside main.cf."""
+        (self._folder / "etc" / name).write_bytes(content)
+
+    def postconf(self, *arguments: str) -> tuple[str, str]:
+        """Return what postconf(1) prints and what it complains of."""
+        command = self._inside("postconf", *arguments)
+        complaints = self._folder / "postconf.log"
+        told = self._namespace.run("sh", "-c", f"{shlex.join(command)} 2>{complaints}")
+        return told, complaints.read_text()
 
     def _make_private(self) -> None:
         """Let Postfix's folders, and only inside, be empty ones of the lab."""
@@ -201,13 +213,13 @@ def _merged(main_cf: str) -> str:
     return "\n".join(kept) + f"\n{main_cf}"
 
 
-def _submit(recipient: str) -> str:
+def _submit(recipient: str, sender: str) -> str:
     message = EmailMessage()
-    message["From"], message["Subject"] = SENDER, "a message of the lab"
+    message["From"], message["Subject"] = sender, "a message of the lab"
     message.set_content("Hello.")
     with smtplib.SMTP("127.0.0.1", 25, timeout=10) as client:
         client.ehlo()
-        client.mail(SENDER, [] if recipient.isascii() else ["SMTPUTF8"])
+        client.mail(sender, [] if recipient.isascii() else ["SMTPUTF8"])
         client.rcpt(recipient)
         code, reply = client.data(message.as_bytes())
     assert code == 250, reply

@@ -22,6 +22,7 @@ class Session:
     tls: str | None = None  # such as "TLSv1.3"
     sni: str | None = None  # the host name asked for
     sender: str = ""
+    requiretls: bool = False  # said with the sender (RFC 8689)
     recipients: list[str] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
@@ -34,6 +35,7 @@ class Message:
     recipient: str
     tls: str | None
     sni: str | None
+    requiretls: bool
     data: bytes  # headers and body, lines ended by CR LF
 
 
@@ -42,6 +44,7 @@ class Receiver:
 
     *starttls* false is what a man in the middle makes of it, who strips the
     offer; *handshakes* false, one who cuts the connection after it is taken.
+    *requiretls*: whether it knows of RFC 8689.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Receiver:
         self.certificate = certificate
         self.starttls = True
         self.handshakes = True
+        self.requiretls = False
         self.begun: list[Session] = []
         self.messages: list[Message] = []
         self._server = namespace.call(_Server, (address, 25), _Conversation)
@@ -109,6 +113,7 @@ class _Conversation(socketserver.BaseRequestHandler):
                 self._start_tls()
             case "MAIL":
                 self.session.sender = _address(line)
+                self.session.requiretls = line.upper().endswith(" REQUIRETLS")
                 self._reply("250 2.1.0 Ok")
             case "RCPT":
                 self.session.recipients.append(_address(line))
@@ -124,6 +129,8 @@ class _Conversation(socketserver.BaseRequestHandler):
         offers = ["8BITMIME", "SMTPUTF8"]
         if self.receiver.starttls and self.session.tls is None:
             offers.append("STARTTLS")
+        if self.receiver.requiretls and self.session.tls is not None:
+            offers.append("REQUIRETLS")
         for offer in (self.receiver.host, *offers):
             self._reply(f"250-{offer}")
         self._reply("250 ENHANCEDSTATUSCODES")
@@ -150,6 +157,7 @@ class _Conversation(socketserver.BaseRequestHandler):
                 recipient=recipient,
                 tls=self.session.tls,
                 sni=self.session.sni,
+                requiretls=self.session.requiretls,
                 data=data,
             )
             for recipient in self.session.recipients
