@@ -18,19 +18,24 @@ each other.  ``*`` stands for every module of a folder.
     floor 8   ports  config
     ------    no I/O below this line
     floor 7   core.explanation
-    floor 6   core.verdict_reply  core.daemon_findings
-    floor 5   core.decision  core.sessions  core.tally
+    floor 6   core.verdict_reply  core.daemon_findings  core.merging
+    floor 5   core.decision  core.sessions  core.tally  core.in_force  core.in_force_record
+    floor 5   core.map_diagnosis  core.main_cf_diagnosis  core.tlsrpt_diagnosis
+    floor 4   core.map_line
     floor 4   core.freshness  core.facts_record  core.override_config
     floor 4   core.report_mail  core.applied  core.session_state
-    floor 3   core.facts  core.overrides
-    floor 3   core.tlsrpt_datagram  core.tlsrpt_report  core.schedule
-    floor 3   core.attempt
+    floor 3   core.facts  core.overrides  core.policy_tables
+    floor 3   core.tlsrpt_datagram  core.tlsrpt_report  core.schedule  core.report_uri
+    floor 3   core.attempt  core.own_mail  core.detail
     floor 2   core.socketmap  core.mta_sts  core.tlsa  core.postfix_policy  core.tlsrpt_record
+    floor 2   core.postfix_setup  core.host_diagnosis  core.daemon_diagnosis
+    floor 2   core.report_diagnosis
     floor 2   core.config_grammar  core.endpoints
     floor 2   core.finding  core.log_line  core.postfix_log
     floor 1   core.names  core.netstring  core.taglist  core.tls_event  core.der
+    floor 1   core.diagnosis
     floor 1   core.config_nodes  core.durations
-    floor 1   core.utc  core.recent
+    floor 1   core.utc  core.recent  core.public_address
     floor 0   core.errors
 
 Below the line nothing imports asyncio, socket, ssl, threading, subprocess,
@@ -40,7 +45,8 @@ One word per thing: *next-hop* (what Postfix asks), *domain* (the policy
 domain), *host* (an MX host), *record* (TXT), *policy* (the HTTPS document),
 *facts* (all that was learnt of one next-hop), *verdict* (the decision),
 *reply* (what Postfix is told), *event* (one TLS session, from the log), *finding*
-(what a session came to under one policy), *tally* (findings, counted), *report*.
+(what a session came to under one policy), *tally* (findings, counted), *report*,
+*diagnosis* (what `doctor` says of one thing).
 """
 
 __version__ = "0.1.0"

@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(verbs)
     _add_query(verbs)
     _add_cache(verbs)
+    _add_doctor(verbs)
     _add_config(verbs)
     return parser
 
@@ -169,6 +170,19 @@ def _add_cache(verbs: "_Verbs") -> None:
             action.add_argument("--all", action="store_true", help="forget everything")
 
 
+def _add_doctor(verbs: "_Verbs") -> None:
+    parser = _add_verb(verbs, "doctor", "doctor", "say whether this host is protected")
+    instead = parser.add_mutually_exclusive_group()
+    _add_json_option(instead)
+    instead.add_argument(
+        "--apply", action="store_true", help="make the changes in main.cf, having shown them"
+    )
+    instead.add_argument(
+        "--undo", action="store_true", help="put main.cf back as it was before --apply"
+    )
+    parser.add_argument("--yes", action="store_true", help="with --apply: do not ask")
+
+
 def _add_config(verbs: "_Verbs") -> None:
     parser = _add_verb(verbs, "config", "config_command", "check or show the configuration")
     actions = parser.add_subparsers(required=True, metavar="ACTION", title="actions", dest="action")
@@ -177,5 +191,5 @@ def _add_config(verbs: "_Verbs") -> None:
     _add_json_option(show)
 
 
-def _add_json_option(parser: argparse.ArgumentParser) -> None:
+def _add_json_option(parser: "argparse._ActionsContainer") -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")

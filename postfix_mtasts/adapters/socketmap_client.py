@@ -22,7 +22,14 @@ _CHUNK = 65536
 
 
 class DaemonError(MtastsError):
-    """No reply was to be had; says of each socket why, and what to look at."""
+    """No reply was to be had; says of each socket why, and what to look at.
+
+    *why*: of the last socket, without its name.
+    """
+
+    def __init__(self, message: str, why: str = "") -> None:
+        super().__init__(message)
+        self.why = why
 
 
 def ask(listens: Sequence[Listen], map_name: str, key: bytes, timeout: float) -> Reply:
@@ -32,14 +39,15 @@ def ask(listens: Sequence[Listen], map_name: str, key: bytes, timeout: float) ->
     """
     request = build_netstring(build_request(Request(map=map_name, key=key)))
     ends = time.monotonic() + timeout
-    faults = []
+    faults, last = [], ""
     for listen in listens:
         try:
             return _ask_at(listen, request, ends)
         except (OSError, ParseError) as error:
-            faults.append(f"{build_listen(listen)}: {_reason(error)}")
+            last = _reason(error)
+            faults.append(f"{build_listen(listen)}: {last}")
     why = "; ".join(faults) or "no socket to ask at"
-    raise DaemonError(f"cannot ask the daemon ({why}); is postfix-mtasts.service running?")
+    raise DaemonError(f"cannot ask the daemon ({why}); is postfix-mtasts.service running?", last)
 
 
 def _ask_at(listen: Listen, request: bytes, ends: float) -> Reply:

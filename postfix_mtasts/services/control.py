@@ -1,11 +1,11 @@
-"""The map "control": what the `cache` command asks of the running daemon.
+"""The map "control": what the commands `cache` and `doctor` ask of the running daemon.
 
 Forgetting a policy lowers security, and the policy sockets are open to every
 local user, so this map answers only over a Unix socket, where the kernel names
 the user at the other end, and only to root and to the daemon's own user.
 
 A key is a verb and its words: ``list AFTER``, ``show DOMAIN``, ``refresh DOMAIN…``,
-``purge DOMAIN…`` or ``purge *``.  Replies are ``OK {json}``.
+``purge DOMAIN…``, ``purge *`` or ``version``.  Replies are ``OK {json}``.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import json
 import logging
 from collections.abc import Callable, Coroutine
 
+from postfix_mtasts import __version__
 from postfix_mtasts.core import freshness
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.facts import StsFacts
@@ -51,6 +52,7 @@ class Control:
             "show": self._show,
             "refresh": self._refresh,
             "purge": self._purge,
+            "version": self._version,
         }
 
     def is_for(self, payload: bytes) -> bool:
@@ -111,6 +113,9 @@ class Control:
         self._answers.forget(domains)
         log.warning("purged %s on request: %d policies", " ".join(words), count)
         return _ok({"purged": count})
+
+    async def _version(self, _words: list[str]) -> Reply:
+        return _ok({"version": __version__})
 
 
 def _domains(words: list[str]) -> tuple[str, ...]:

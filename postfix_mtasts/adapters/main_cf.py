@@ -1,0 +1,123 @@
+"""A copy of main.cf from before it was changed, and the way back.
+
+The copy lies beside it, ``main.cf.postfix-mtasts.WHEN.DIGEST``: WHEN in UTC, DIGEST
+the beginning of the SHA-256 of main.cf as it was left.  So it can be told whether
+somebody has edited it since, and nothing else need be kept.
+"""
+
+import difflib
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from postfix_mtasts.core.errors import MtastsError
+
+MAX_BYTES = 10_000_000
+"""Of a main.cf that is dealt with (a limit for files that are none)."""
+
+_PREFIX = "main.cf.postfix-mtasts."
+_COPY = re.compile(re.escape(_PREFIX) + r"[0-9]{8}T[0-9]{6}Z\.([0-9a-f]{16})")
+
+
+class BackupError(MtastsError):
+    """main.cf cannot be copied or put back; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """A copy, of the instance of *folder*."""
+
+    folder: Path
+    path: Path
+
+
+def change_with_backup(
+    folder: Path, change: Callable[[], None], *, clock: Callable[[], float] = time.time
+) -> Backup:
+    """Copy main.cf of *folder*, then call *change*, whose failure puts everything back.
+
+    Raises `BackupError`, and what *change* raises.
+    """
+    main_cf = folder / "main.cf"
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(clock()))
+    unfinished = folder / f"{_PREFIX}{stamp}.unfinished"
+    try:
+        before = _read(main_cf)
+        shutil.copy2(main_cf, unfinished)
+    except OSError as error:
+        raise BackupError(f"{main_cf} cannot be copied: {error.strerror}") from None
+    try:
+        change()
+        copy = folder / f"{_PREFIX}{stamp}.{_digest(_read(main_cf))}"
+        unfinished.rename(copy)
+    except BaseException:
+        _write(main_cf, before)
+        unfinished.unlink()
+        raise
+    return Backup(folder=folder, path=copy)
+
+
+def last_backup(folder: Path) -> Backup | None:
+    """Return the newest copy in *folder*; `None` where there is none."""
+    names = sorted(path.name for path in folder.glob(f"{_PREFIX}*") if _COPY.fullmatch(path.name))
+    return Backup(folder=folder, path=folder / names[-1]) if names else None
+
+
+def edited_since(backup: Backup) -> bool:
+    """Return whether main.cf is another than the one that was left when *backup* was made."""
+    match = _COPY.fullmatch(backup.path.name)
+    return match is None or _digest(_read(backup.folder / "main.cf")) != match[1]
+
+
+def difference(backup: Backup) -> list[str]:
+    """Return the lines that would go and come with *backup*, as diff -u shows them."""
+    target = backup.folder / "main.cf"
+    before, now = (
+        _read(path).decode("utf-8", "replace").splitlines() for path in (backup.path, target)
+    )
+    return list(difflib.unified_diff(now, before, str(target), str(backup.path), lineterm="", n=1))
+
+
+def restore(backup: Backup) -> None:
+    """Put main.cf back as it was, octet for octet, and let go of the copy; raises `BackupError`."""
+    main_cf = backup.folder / "main.cf"
+    try:
+        _write(main_cf, _read(backup.path))
+        backup.path.unlink()
+    except OSError as error:
+        raise BackupError(f"{main_cf} cannot be restored: {error.strerror}") from None
+
+
+def _write(path: Path, octets: bytes) -> None:
+    """Let *path* have *octets* all at once, its mode and owner as they are."""
+    status = path.stat()
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchown(file.fileno(), status.st_uid, status.st_gid)
+            os.fchmod(file.fileno(), status.st_mode & 0o7777)
+            file.write(octets)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        octets = file.read(MAX_BYTES + 1)
+    if len(octets) > MAX_BYTES:
+        raise BackupError(f"{path} is larger than any main.cf")
+    return octets
+
+
+def _digest(octets: bytes) -> str:
+    return sha256(octets).hexdigest()[:16]

@@ -1,0 +1,84 @@
+"""The health of the state's databases, from outside: read only, while others use them.
+
+SQLite's quick_check reads the whole file; it is stopped after `SECONDS`, and what
+was sound so far counts as sound.
+"""
+
+import os
+import pwd
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+from postfix_mtasts.adapters.store_file import read_text
+from postfix_mtasts.core.daemon_diagnosis import Database
+
+SECONDS = 5.0
+_STEPS = 10_000  # of SQLite's machine between two looks at the clock
+_BUSY_SECONDS = 2.0
+
+
+def examine(path: Path) -> Database | None:
+    """Return how the database at *path* is, `None` where there is none."""
+    try:
+        status, folder = path.stat(), path.parent.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return Database(path=str(path), problem=None, why=error.strerror or str(error))
+    problem, why = _checked(path)
+    return Database(
+        path=str(path),
+        problem=problem,
+        why=why,
+        free=shutil.disk_usage(path.parent).free,
+        owners=(_user_name(status.st_uid), _user_name(folder.st_uid)),
+    )
+
+
+def read_to(path: Path) -> float | None:
+    """Return the moment up to which the sidecar has read its sources, seconds since the epoch.
+
+    `None` where the counts at *path* do not tell.
+    """
+    if not os.access(path, os.R_OK):
+        return None
+    try:
+        with closing(_opened(path)) as connection:
+            (moment,) = connection.execute("SELECT max(read_to) FROM sources").fetchone()
+    except sqlite3.DatabaseError:
+        return None
+    return moment if isinstance(moment, float) and moment > 0 else None
+
+
+def _checked(path: Path) -> tuple[str | None, str]:
+    """Return what is damaged, and why that is not known."""
+    if not os.access(path, os.R_OK):
+        return None, "Permission denied"
+    ends = time.monotonic() + SECONDS
+    try:
+        with closing(_opened(path)) as connection:
+            connection.set_progress_handler(lambda: time.monotonic() > ends, _STEPS)
+            (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError as error:
+        timed_out = time.monotonic() > ends
+        return (None, "it is too large to be read whole") if timed_out else (None, str(error))
+    except sqlite3.DatabaseError as error:
+        return str(error), ""
+    return ("" if said == "ok" else str(said)[:200]), ""
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+    connection.text_factory = read_text
+    return connection
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -1,0 +1,101 @@
+"""`doctor` on a real Postfix: what it finds, what it mends, and the way back."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.lab import Lab
+from tests.e2e.service import CHECKOUT
+
+FRESH = ("smtp_tls_policy_maps", "smtp_tls_CAfile", "smtp_dns_support_level", "smtp_tls_loglevel")
+"""What a postmaster who has just installed the package has not set."""
+
+
+class Host:
+    """The lab's host as an operator at a root shell has it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.main_cf = lab.folder / "postfix" / "etc" / "main.cf"
+
+    def doctor(self, *words: str) -> tuple[int, str]:
+        """Return the exit status of `doctor`, and all that it said."""
+        config = lab_config(self._lab)
+        command = ["env", "-C", str(CHECKOUT), sys.executable, "-m", "postfix_mtasts", "doctor"]
+        done = self._lab.namespace.call(
+            subprocess.run,
+            [*command, *words, "--config", str(config)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def findings(self) -> dict[str, dict[str, Any]]:
+        """Return the worst finding of each subject."""
+        _, said = self.doctor("--json")
+        ranks = ["ok", "note", "warning", "wrong"]
+        found = sorted(json.loads(said)["findings"], key=lambda f: ranks.index(f["level"]))
+        return {finding["subject"]: finding for finding in found}
+
+    def set(self, *settings: str) -> None:
+        self._lab.namespace.run("postconf", "-e", *settings)
+
+
+def lab_config(lab: Lab) -> Path:
+    return lab.folder / "daemon" / "config.yaml"
+
+
+@pytest.fixture
+def host(lab: Lab) -> Iterator[Host]:
+    """Return the host; main.cf is afterwards as it was, and Postfix has read it."""
+    host = Host(lab)
+    before = host.main_cf.read_bytes()
+    certificates = host.main_cf.parent / "ca.pem"
+    yield host
+    for copy in host.main_cf.parent.glob("main.cf.postfix-mtasts.*"):
+        copy.unlink()
+    host.main_cf.write_bytes(before)
+    assert certificates.exists()
+    lab.postfix.reload()
+
+
+def test_a_fresh_postfix_is_mended_by_apply_and_undo_leaves_no_octet_changed(
+    lab: Lab, host: Host
+) -> None:
+    # A name that must not resolve: the root vouches for a key that nobody has.
+    lab.dns.publish("dnssec-failed.org", "NS", "ns.test.")
+    lab.dns.publish("dnssec-failed.org", "DS", f"4711 13 2 {'00' * 32}")
+    lab.namespace.run("postconf", "-X", *FRESH)
+    fresh = host.main_cf.read_bytes()
+
+    status, said = host.doctor()
+    assert status == 1, said
+    assert "This host is not protected" in said
+    assert "postconf -c /etc/postfix -e 'smtp_tls_policy_maps = socketmap:unix:" in said
+
+    status, said = host.doctor("--apply")
+    assert (status, "say --yes" in said) == (2, True), said
+    assert host.main_cf.read_bytes() == fresh
+
+    status, said = host.doctor("--apply", "--yes")
+    assert status == 0, said
+    assert "This host is protected." in said
+    assert "+ smtp_dns_support_level = dnssec" in said
+    assert "and refuses a name whose signatures are wrong" in said
+    assert lab.namespace.run("postconf", "-h", "smtp_tls_policy_maps") == (
+        "socketmap:unix:postfix-mtasts/policy.sock:policy\n"
+    )
+
+    status, said = host.doctor("--undo")
+    assert status == 0, said
+    assert host.main_cf.read_bytes() == fresh
