@@ -4,24 +4,41 @@ The file and its tables are the collector's (see `tlsrpt_store`), which may be
 writing at the same time.
 """
 
+import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from postfix_mtasts.adapters.store_file import open_existing, transact
+from postfix_mtasts.adapters.tlsrpt_store import check_version
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.tally import Row, parse_columns
 from postfix_mtasts.ports import StoreUnusableError
 
-BUSY_SECONDS = 30.0
+BUSY_SECONDS: Final = 30.0
 """So long another process may hold the database."""
 
-_DAYS = "SELECT DISTINCT day FROM tally ORDER BY day"
-_DOMAINS = """SELECT DISTINCT domain FROM tally JOIN kinds ON id = kind
+KEPT_DAYS: Final = 4
+"""The newest days that have counts, never forgotten, however wrong the clock is.
+
+Today, the two days before, of which reports may still be sent, and one that is none:
+a clock that was ahead once has counted something on it.
+"""
+
+_DAYS: Final = "SELECT DISTINCT day FROM tally ORDER BY day"
+_OLDEST_KEPT: Final = "SELECT DISTINCT day FROM tally ORDER BY day DESC LIMIT 1 OFFSET ?"
+# CROSS JOIN: SQLite knows nothing of how many there are, and would go through the whole day.
+_DOMAINS: Final = """SELECT DISTINCT domain FROM tally CROSS JOIN kinds ON id = kind
     WHERE day = ? AND count > 0 ORDER BY domain"""
-_COUNTS = """SELECT day, domain, origin, policy, result, count FROM kinds
-    JOIN tally ON kind = id AND day = ? WHERE domain = ? AND count > 0 ORDER BY id"""
+_COUNTS: Final = """SELECT day, domain, origin, policies.policy, result, count FROM kinds
+    CROSS JOIN tally ON kind = kinds.id AND day = ?
+    CROSS JOIN policies ON policies.id = kinds.policy
+    WHERE domain = ? AND count > 0 ORDER BY kinds.id"""
+_READ_TO: Final = "SELECT min(read_to) FROM sources WHERE followed"
+_FORGET_KINDS: Final = "DELETE FROM kinds WHERE id NOT IN (SELECT kind FROM tally)"
+_FORGET_POLICIES: Final = "DELETE FROM policies WHERE id NOT IN (SELECT policy FROM kinds)"
 
 
 class SqliteCountReader:
@@ -35,6 +52,12 @@ class SqliteCountReader:
         self._path = path
         with self._trouble():
             self._connection = open_existing(path, timeout=BUSY_SECONDS)
+        try:
+            with self._trouble():
+                check_version(self._connection)
+        except StoreUnusableError:
+            self._connection.close()
+            raise
 
     def days_with_counts(self) -> tuple[int, ...]:
         """Return the days of which there are counts, oldest first."""
@@ -55,17 +78,22 @@ class SqliteCountReader:
             rows = self._connection.execute(_COUNTS, (day, domain)).fetchall()
         return tuple(_parsed(rows))
 
-    def forget_before(self, day: int) -> int:
-        """Remove the counts of the days before *day*; return how many rows there were."""
+    def read_to(self) -> float:
+        """Return the moment up to which every source that is followed has been read.
 
-        def forget(connection: sqlite3.Connection) -> int:
-            removed = connection.execute("DELETE FROM tally WHERE day < ?", (day,)).rowcount
-            if removed:
-                connection.execute("DELETE FROM kinds WHERE id NOT IN (SELECT kind FROM tally)")
-            return removed
-
+        In seconds since the epoch; infinite where none is followed.
+        """
         with self._trouble():
-            return transact(self._connection, forget)
+            [moment] = self._connection.execute(_READ_TO).fetchone()
+        return math.inf if moment is None else float(moment)
+
+    def forget_before(self, day: int) -> int:
+        """Remove the counts of the days before *day*; return how many rows there were.
+
+        The newest `KEPT_DAYS` are kept, whatever *day* says.
+        """
+        with self._trouble():
+            return transact(self._connection, lambda connection: _forget(connection, day))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -77,6 +105,18 @@ class SqliteCountReader:
             yield
         except sqlite3.Error as error:
             raise StoreUnusableError(f"{self._path}: {error}") from error
+
+
+def _forget(connection: sqlite3.Connection, day: int) -> int:
+    kept = connection.execute(_OLDEST_KEPT, (KEPT_DAYS - 1,)).fetchone()
+    if kept is None:
+        return 0
+    oldest = min(day, *kept)
+    removed = connection.execute("DELETE FROM tally WHERE day < ?", (oldest,)).rowcount
+    if removed:
+        connection.execute(_FORGET_KINDS)
+        connection.execute(_FORGET_POLICIES)
+    return removed
 
 
 def _parsed(rows: list[tuple[int, str, str, str, str, int]]) -> Iterator[tuple[Row, int]]:

@@ -2,10 +2,12 @@
 
 ::
 
-    kinds     what is counted together: domain, origin, policy, result (`core.tally`)
+    policies  each policy that was applied, once
+    kinds     what is counted together: domain, origin, policy, result (`count_kinds`)
     tally     how often each kind came on each day
-    counts    a view of both: the columns of `core.tally.build_columns`, and `count`
-    sources   how far each source was read, and what its reader remembers
+    counts    a view of these: the columns of `core.tally.build_columns`, and `count`
+    sources   how far each source was read, what its reader remembers, whether it is followed
+    own_mail  what became of reports of ours that went by mail, by recipient
     notes     how often something odd came, by kind
 
 Kinds stand apart from their numbers because numbers change every second and
@@ -17,7 +19,14 @@ counted twice, whenever this process is killed and whoever else reads the source
 
 The file is in WAL mode and not synced at each commit: see `store_file`.  A file that
 is locked, read-only, or on a full disk is a fault of the world: `problem` says so,
-and whoever writes tries again later.  A damaged file is renamed, and a new one begun.
+and whoever writes tries again later.  A damaged file is renamed, and a new one begun;
+one of another version of this program is left alone.
+
+A source that is followed for the first time counts as read up to that moment: no
+report on a day before has to wait for it.  The moment never goes back.  One that is
+followed in the place of another, or beside it, begins where that was left.
+
+LIMITS: `MAX_OWN_MAIL` recipients, of at most `MAX_RECIPIENT` characters.
 
 BUGS: a power failure can take back the last seconds, of the place as of the counts;
 datagrams of these seconds are lost.
@@ -27,29 +36,34 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from hashlib import blake2b
 from pathlib import Path
 from typing import Final, TypeVar
 
+from postfix_mtasts.adapters.count_kinds import BOUNDS, KindIds
 from postfix_mtasts.adapters.store_file import is_damage, is_fault, read_text, set_aside, transact
-from postfix_mtasts.core.tally import MAX_ROWS, Columns, Row, build_columns, coarse
-from postfix_mtasts.ports import Counted, Place, Written
+from postfix_mtasts.core.detail import Bounds
+from postfix_mtasts.ports import Counted, OwnMail, Place, Written
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 FILE_NAME = "tlsrpt.db"  # beside the database of the policy daemon
-VERSION = 1
+VERSION = 2
 SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS policies (
+    id INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL UNIQUE,
+    policy TEXT NOT NULL
+)""",
     """CREATE TABLE IF NOT EXISTS kinds (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     digest BLOB NOT NULL UNIQUE,
     domain TEXT NOT NULL,
     origin TEXT NOT NULL,
-    policy TEXT NOT NULL,
+    policy INTEGER NOT NULL,
     result TEXT NOT NULL
 )""",
     "CREATE INDEX IF NOT EXISTS kinds_by_domain ON kinds (domain)",
@@ -60,11 +74,20 @@ SCHEMA = (
     PRIMARY KEY (day, kind)
 ) WITHOUT ROWID""",
     """CREATE VIEW IF NOT EXISTS counts AS
-    SELECT day, domain, origin, policy, result, count FROM tally JOIN kinds ON id = kind""",
+    SELECT day, domain, origin, policies.policy, result, count FROM tally
+    JOIN kinds ON kinds.id = kind JOIN policies ON policies.id = kinds.policy""",
     """CREATE TABLE IF NOT EXISTS sources (
     name TEXT PRIMARY KEY,
     position TEXT NOT NULL,
-    memory TEXT NOT NULL
+    memory TEXT NOT NULL,
+    read_to REAL NOT NULL,
+    since REAL NOT NULL DEFAULT 0,
+    followed INTEGER NOT NULL
+) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS own_mail (
+    recipient TEXT PRIMARY KEY,
+    failing_since REAL,
+    last REAL NOT NULL
 ) WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS notes (
     name TEXT PRIMARY KEY,
@@ -72,21 +95,33 @@ SCHEMA = (
 ) WITHOUT ROWID""",
 )
 
-_BUSY_TIMEOUT: Final = 1.0  # seconds to wait for another process
-_MAX_KNOWN: Final = 50_000  # rows whose kinds' ids are remembered
-_DIGEST: Final = 16  # octets: two kinds in the world do not share one
+MAX_OWN_MAIL: Final = 10_000
+"""Recipients of reports of which is known what became of these; the oldest go."""
 
-_ADD = """INSERT INTO tally (day, kind, count) VALUES (?, ?, ?)
+MAX_RECIPIENT: Final = 320
+"""Characters of an address; longer ones are none (RFC 5321 section 4.5.3.1)."""
+
+_BUSY_TIMEOUT: Final = 1.0  # seconds to wait for another process
+
+_ADD: Final = """INSERT INTO tally (day, kind, count) VALUES (?, ?, ?)
     ON CONFLICT DO UPDATE SET count = count + excluded.count"""
-_ADD_KIND = """INSERT OR IGNORE INTO kinds (digest, domain, origin, policy, result)
-    VALUES (?, ?, ?, ?, ?)"""
-_KIND = "SELECT id FROM kinds WHERE digest = ?"
-_IS_COUNTED = "SELECT 1 FROM tally WHERE day = ? AND kind = ?"
-# CROSS JOIN: SQLite knows nothing of how many there are, and would go through the whole day.
-_KINDS_OF_DAY = """SELECT count(*) FROM kinds CROSS JOIN tally ON kind = id
-    WHERE domain = ? AND day = ?"""
-_NOTE = """INSERT INTO notes (name, count) VALUES (?, ?)
+_NOTE: Final = """INSERT INTO notes (name, count) VALUES (?, ?)
     ON CONFLICT DO UPDATE SET count = count + excluded.count"""
+_PLACE: Final = "SELECT position, memory, read_to, since FROM sources WHERE name = ?"
+_PUT_PLACE: Final = """INSERT INTO sources (name, position, memory, read_to, followed)
+    VALUES (?, ?, ?, ?, 0) ON CONFLICT DO UPDATE SET position = excluded.position,
+    memory = excluded.memory, read_to = max(read_to, excluded.read_to)"""
+_FOLLOW: Final = """INSERT INTO sources (name, position, memory, read_to, followed)
+    VALUES (?, '', '', ?, 1) ON CONFLICT DO UPDATE SET followed = 1"""
+_LEFT: Final = "SELECT max(read_to) FROM sources WHERE followed = 1 AND position != ''"
+_BEGIN: Final = """UPDATE sources SET position = '', memory = '', since = :left,
+    read_to = max(read_to, :left) WHERE name = :name AND (position = '' OR read_to < :left)"""
+_OWN_MAIL: Final = """INSERT INTO own_mail (recipient, failing_since, last) VALUES (?, ?, ?)
+    ON CONFLICT DO UPDATE SET last = excluded.last, failing_since = CASE
+    WHEN excluded.failing_since IS NULL THEN NULL
+    ELSE coalesce(failing_since, excluded.failing_since) END"""
+_FORGET_OWN_MAIL: Final = """DELETE FROM own_mail WHERE recipient IN (
+    SELECT recipient FROM own_mail ORDER BY last DESC, recipient LIMIT -1 OFFSET ?)"""
 
 
 class _ForeignError(sqlite3.DatabaseError):
@@ -97,18 +132,29 @@ class SqliteTlsrptStore:
     """The counts in the file at *path*, which is opened when it is first needed.
 
     *problem*: why the last attempt failed, "" where it did not.
-    *most*: kinds of one domain and day that are kept apart.
+    *bounds*: how much of one domain and day is told apart.
     """
 
     def __init__(
-        self, path: Path, *, clock: Callable[[], float] = time.time, most: int = MAX_ROWS
+        self, path: Path, *, clock: Callable[[], float] = time.time, bounds: Bounds = BOUNDS
     ) -> None:
         self.problem = ""
         self._path = path
         self._clock = clock
-        self._most = most
+        self._bounds = bounds
         self._connection: sqlite3.Connection | None = None
-        self._ids: dict[Row, int] = {}  # of kinds that are counted on the row's day
+        self._kinds = KindIds(bounds)
+        self._followed: tuple[str, ...] | None = None  # where it is for us to say
+
+    def follow(self, sources: Sequence[str]) -> None:
+        """Note that *sources*, and no others, are the ones that are followed from now on.
+
+        Where that cannot be stored now, it is when the file can be used again, and
+        also in one that takes the place of a damaged one.
+        """
+        self.close()
+        self._followed = tuple(sources)
+        self._attempt(_nothing)
 
     def place(self, source: str) -> Place | None:
         """Return how far *source* was read; `None` where that cannot be told now."""
@@ -125,7 +171,7 @@ class SqliteTlsrptStore:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._ids.clear()
+        self._kinds = KindIds(self._bounds)
         if self._connection is not None:
             with suppress(sqlite3.DatabaseError):
                 self._connection.close()
@@ -135,7 +181,7 @@ class SqliteTlsrptStore:
         """Return what *work* returns, `None` where the file cannot be used now."""
         try:
             if self._connection is None:
-                self._connection = open_counts(self._path)
+                self._connection = self._open()
             result = work(self._connection)
         except (OSError, sqlite3.DatabaseError) as error:
             if isinstance(error, sqlite3.DatabaseError) and not _is_fault(error):
@@ -146,6 +192,26 @@ class SqliteTlsrptStore:
             log.info("%s can be used again", self._path)
             self.problem = ""
         return result
+
+    def _open(self) -> sqlite3.Connection:
+        connection = open_counts(self._path)
+        try:
+            if self._followed is not None:
+                transact(connection, self._mark_followed)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _mark_followed(self, connection: sqlite3.Connection) -> None:
+        now, names = self._clock(), self._followed or ()
+        [left] = connection.execute(_LEFT).fetchone()
+        before = connection.execute("SELECT name FROM sources WHERE followed = 1").fetchall()
+        connection.execute("UPDATE sources SET followed = 0")
+        connection.executemany(_FOLLOW, [(name, now) for name in names])
+        if left is not None:
+            new = [name for name in names if (name,) not in before]
+            connection.executemany(_BEGIN, [{"name": name, "left": left} for name in new])
 
     def _fail(self, error: OSError | sqlite3.DatabaseError) -> None:
         self.close()
@@ -167,46 +233,12 @@ class SqliteTlsrptStore:
             if _read_place(connection, counted.source).position != counted.before:
                 return False
             _write_place(connection, counted.source, counted.place)
-        connection.executemany(_ADD, self._numbers(connection, counted.counts))
+        kinds = self._kinds
+        numbers = [(row.day, kinds.of(connection, row), count) for row, count in counted.counts]
+        connection.executemany(_ADD, numbers)
         connection.executemany(_NOTE, counted.notes)
+        _add_own_mail(connection, counted.own_mail)
         return True
-
-    def _numbers(
-        self, connection: sqlite3.Connection, counts: Iterable[tuple[Row, int]]
-    ) -> Iterable[tuple[int, int, int]]:
-        """Return the rows of ``tally`` that *counts* come to, the kinds stored."""
-        return [(row.day, self._id(connection, row), count) for row, count in counts]
-
-    def _id(self, connection: sqlite3.Connection, row: Row) -> int:
-        kind = self._ids.get(row)
-        if kind is None:
-            kind = self._look_up(connection, row)
-            if len(self._ids) >= _MAX_KNOWN:
-                self._ids.clear()
-            self._ids[row] = kind
-        return kind
-
-    def _look_up(self, connection: sqlite3.Connection, row: Row) -> int:
-        """Return the id of the kind of *row*, or of its coarse one where it is one too many."""
-        columns = build_columns(row)
-        digest = _digest(columns)
-        found = connection.execute(_KIND, (digest,)).fetchone()
-        if found is not None and connection.execute(_IS_COUNTED, (row.day, *found)).fetchone():
-            return int(found[0])
-        rough = coarse(row)
-        if rough != row and self._is_full(connection, row):
-            return self._id(connection, rough)
-        connection.execute(_ADD_KIND, (digest, *columns[1:]))
-        [kind] = connection.execute(_KIND, (digest,)).fetchone()
-        # A number of its own at once, so that the next kind of this domain sees it.
-        connection.execute(_ADD, (row.day, kind, 0))
-        return int(kind)
-
-    def _is_full(self, connection: sqlite3.Connection, row: Row) -> bool:
-        """Return whether as many kinds of the domain of *row* as may be are counted on its day."""
-        bounds = (row.finding.domain, row.day)
-        [kinds] = connection.execute(_KINDS_OF_DAY, bounds).fetchone()
-        return bool(kinds >= self._most)
 
 
 def open_counts(path: Path) -> sqlite3.Connection:
@@ -224,23 +256,23 @@ def open_counts(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA trusted_schema = OFF")
-        if _version(connection) != VERSION:
-            transact(connection, _make_tables)
+        check_version(connection, also=0)
+        transact(connection, _make_tables)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def check_version(connection: sqlite3.Connection, *, also: int = VERSION) -> None:
+    """Raise `sqlite3.DatabaseError` unless the tables are of this version, or of *also*."""
     [version] = connection.execute("PRAGMA user_version").fetchone()
-    return int(version)
+    if version not in {VERSION, also}:
+        raise _ForeignError(f"its tables are of version {version}, not {VERSION}")
 
 
 def _make_tables(connection: sqlite3.Connection) -> None:
-    version = _version(connection)
-    if version not in {0, VERSION}:
-        raise _ForeignError(f"its tables are of version {version}, not {VERSION}")
+    check_version(connection, also=0)
     for statement in SCHEMA:
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {VERSION}")
@@ -250,16 +282,29 @@ def _is_fault(error: sqlite3.DatabaseError) -> bool:
     return isinstance(error, _ForeignError) or is_fault(error)
 
 
-def _digest(columns: Columns) -> bytes:
-    return blake2b("\0".join(columns[1:]).encode(), digest_size=_DIGEST).digest()
-
-
 def _read_place(connection: sqlite3.Connection, source: str) -> Place:
-    query = "SELECT position, memory FROM sources WHERE name = ?"
-    row = connection.execute(query, (source,)).fetchone()
-    return Place() if row is None else Place(position=row[0], memory=row[1])
+    row = connection.execute(_PLACE, (source,)).fetchone()
+    if row is None:
+        return Place()
+    return Place(position=row[0], memory=row[1], read_to=row[2], since=row[3])
 
 
 def _write_place(connection: sqlite3.Connection, source: str, place: Place) -> None:
-    statement = "INSERT OR REPLACE INTO sources (name, position, memory) VALUES (?, ?, ?)"
-    connection.execute(statement, (source, place.position, place.memory))
+    values = (source, place.position, place.memory, place.read_to)
+    connection.execute(_PUT_PLACE, values)
+
+
+def _add_own_mail(connection: sqlite3.Connection, mails: Iterable[OwnMail]) -> None:
+    known = [mail for mail in mails if len(mail.recipient) <= MAX_RECIPIENT]
+    if known:
+        connection.executemany(_OWN_MAIL, map(_own_mail_columns, known))
+        connection.execute(_FORGET_OWN_MAIL, (MAX_OWN_MAIL,))
+
+
+def _own_mail_columns(mail: OwnMail) -> tuple[str, float | None, float]:
+    recipient = mail.recipient.encode("utf-8", "replace").decode()  # SQLite takes no surrogates
+    return recipient, None if mail.delivered else mail.when, mail.when
+
+
+def _nothing(_connection: sqlite3.Connection) -> bool:
+    return True

@@ -1,32 +1,29 @@
-"""Sessions folded into counts: each counted once, however many sources tell of it.
+"""Sessions folded into counts, in rows that a database keeps.
 
 A count has a row: the UTC day, who told, and the finding.  A session that several
-sources tell of is counted under each, in rows of different origin, and `merge`
-decides when the report is made, and not before, which origins count.  So it does
-not matter in what order the sources are read, nor that one lags behind:
+sources tell of is counted under each, in rows of different origin, and which of
+these count is decided when the report is made, and not before: see `merging`.  So
+it does not matter in what order the sources are read, nor that one lags behind.
 
-* Where datagrams of a domain and day came, they are the count, and the log adds
-  only what they never carry.  Where none came, the log is the count.
-* What the policy daemon found out itself counts where neither tells of the like.
+Who told is said so that this can be decided.  Of a session of which Postfix's log
+tells it also says whether Postfix sent a datagram about it.  A session may count
+under two policies; the second finding has an origin of its own, so that sessions
+can be told from findings.
 
 Rows become columns of a database: a number and short strings.  Equal sessions,
 which most are, are told apart from different ones before anything is worked out:
 `alike` makes equal events equal values, as the octets of datagrams are anyway.
 
-A stranger's server can make every session differ, by its greeting alone.  Of one
-domain and day a bounded number of rows is kept apart; what comes then is counted
-without the details.
-
-BUGS: On the day on which datagrams begin to come, what the log alone told of a
-domain before that gives way to them.
+A stranger's server can make every session differ, so of one domain and day only so
+much is told apart: see `detail`.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from postfix_mtasts.core.applied import (
     InForce,
@@ -35,26 +32,15 @@ from postfix_mtasts.core.applied import (
     findings_of_event,
     news_for_datagrams,
 )
+from postfix_mtasts.core.detail import COARSEST, Bounds, Room, octets_of, simplified
 from postfix_mtasts.core.errors import ParseError
-from postfix_mtasts.core.finding import (
-    AppliedPolicy,
-    Failure,
-    Finding,
-    PolicyType,
-    build_failure,
-    build_finding,
-    build_policy,
-)
-from postfix_mtasts.core.tls_event import (
-    Attribution,
-    ResultType,
-    TlsEvent,
-)
+from postfix_mtasts.core.finding import AppliedPolicy, Failure, Finding, PolicyType
+from postfix_mtasts.core.tls_event import Attribution, DatagramFate, ResultType, TlsEvent
 from postfix_mtasts.core.tlsrpt_datagram import Datagram
 from postfix_mtasts.core.utc import day_of, day_start
 
-MAX_ROWS = 1000
-"""No more rows of one domain and day are kept apart (a security limit)."""
+BOUNDS: Final = Bounds(kinds=250, octets=1 << 18)
+"""So much of one domain and day is told apart in memory, at each level of detail."""
 
 Columns: TypeAlias = tuple[int, str, str, str, str]
 """A row in a database: day, domain, origin, policy, result; the last two are JSON."""
@@ -63,13 +49,20 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_cir
 
 
 class Origin(Enum):
-    """Who told of a session, and thereby when it counts."""
+    """Who told of a session, and what is known of its datagram.
 
-    DATAGRAM = "datagram"  # always
-    LOG = "log"  # where no datagrams came
-    LOG_ALONE = "log-alone"  # always: datagrams never carry it
-    LOG_BESIDE = "log-beside"  # where datagrams came: they count the session, this what was wrong
-    DAEMON = "daemon"  # where nobody else tells of the like
+    FURTHER: what the same session came to under a second policy.
+    """
+
+    DATAGRAM = "datagram"
+    DATAGRAM_FURTHER = "datagram-further"
+    LOG = "log"  # of which no datagram tells
+    LOG_SENT = "log-sent"  # Postfix sent a datagram as well
+    LOG_SENT_FURTHER = "log-sent-further"
+    LOG_BESIDE = "log-beside"  # what was wrong with a session, which the datagram does not say
+    OURS = "ours"  # the log tells of a datagram about a report of ours
+    OURS_FURTHER = "ours-further"
+    DAEMON = "daemon"  # what the policy daemon itself found out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +72,12 @@ class Row:
     day: int
     origin: Origin
     finding: Finding
-    # Worked out once: a row of datagrams is counted thousands of times, and is deep.
+    octets: int = field(init=False, repr=False, compare=False)  # of memory, roughly
+    # Both worked out once: a row of datagrams is counted thousands of times, and is deep.
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "octets", octets_of(self.finding))
         object.__setattr__(self, "_hash", hash((self.day, self.origin.value, self.finding)))
 
     def __hash__(self) -> int:
@@ -93,13 +88,15 @@ class Row:
 class Tally:
     """Rows counted in memory until they are taken to be stored.
 
-    *most*: how many rows of one domain and day are kept apart between two takes;
-    over the whole day that is for whoever stores them to bound, by `coarse`.
+    *bounds*: how much of one domain and day is told apart between two takes; over the
+    whole day that is for whoever stores them to bound.  *octets*: of memory that
+    the rows take, roughly; of all domains together that is for the caller to bound.
     """
 
-    most: int = MAX_ROWS
+    bounds: Bounds = BOUNDS
+    octets: int = field(default=0, init=False)
     _counts: Counter[Row] = field(default_factory=Counter)
-    _kinds: Counter[tuple[int, str]] = field(default_factory=Counter)
+    _rooms: dict[tuple[int, str], Room] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._counts)
@@ -107,19 +104,28 @@ class Tally:
     def add(self, row: Row, count: int = 1) -> None:
         """Count *row* *count* times."""
         if row not in self._counts:
-            key = (row.day, row.finding.domain)
-            if self._kinds[key] >= self.most:
-                row = coarse(row)
-            else:
-                self._kinds[key] += 1
+            row = self._fitting(row)
         self._counts[row] += count
 
     def take(self) -> tuple[tuple[Row, int], ...]:
         """Return all that was counted, in the order in which it first came, and begin anew."""
         taken = tuple(self._counts.items())
         self._counts.clear()
-        self._kinds.clear()
+        self._rooms.clear()
+        self.octets = 0
         return taken
+
+    def _fitting(self, row: Row) -> Row:
+        """Return *row*, which is new, with as much detail as there is room for."""
+        key = (row.day, row.finding.domain)
+        room = self._rooms.get(key)
+        if room is None:
+            room = self._rooms[key] = Room(bounds=self.bounds)
+        row = with_less(row, room.level(row.octets))
+        if row not in self._counts:
+            room.take(row.octets)
+            self.octets += row.octets
+        return row
 
 
 def alike(event: TlsEvent) -> TlsEvent:
@@ -134,25 +140,37 @@ def alike(event: TlsEvent) -> TlsEvent:
 
 
 def rows_of_event(event: TlsEvent, in_force: InForce, *, tls_logged: bool) -> tuple[Row, ...]:
-    """Return the rows that *event*, from a log, counts in; see `findings_of_event`."""
+    """Return the rows that *event*, from a log, counts in; see `findings_of_event`.
+
+    Of a report of ours that is what its datagram will have been counted for.
+    """
     day = day_of(event.when)
-    origin = Origin.LOG_ALONE if event.adds_to_datagrams else Origin.LOG
-    findings = findings_of_event(event, in_force, tls_logged=tls_logged)
-    news = news_for_datagrams(event, in_force)
+    sent = event.datagram is DatagramFate.SENT
+    if event.ours and not sent:
+        return ()
+    told = replace(event, ours=False)
+    findings = findings_of_event(told, in_force, tls_logged=tls_logged)
+    if event.ours:
+        return tuple(_rows(day, findings, Origin.OURS, Origin.OURS_FURTHER))
+    if not sent:
+        return tuple(_rows(day, findings, Origin.LOG, Origin.LOG))
     return (
-        *(Row(day=day, origin=origin, finding=finding) for finding in findings),
-        *(Row(day=day, origin=Origin.LOG_BESIDE, finding=finding) for finding in news),
+        *_rows(day, findings, Origin.LOG_SENT, Origin.LOG_SENT_FURTHER),
+        *_rows(day, news_for_datagrams(told, in_force), Origin.LOG_BESIDE, Origin.LOG_BESIDE),
     )
 
 
 def rows_of_datagram(datagram: Datagram, in_force: InForce, *, when: float) -> tuple[Row, ...]:
     """Return the rows that *datagram*, which came at *when*, counts in."""
-    day = day_of(when)
-    return tuple(
-        Row(day=day, origin=Origin.DATAGRAM, finding=found)
-        for finding in datagram.findings
-        for found in findings_of_datagram(finding, in_force)
-    )
+    findings = [
+        found for finding in datagram.findings for found in findings_of_datagram(finding, in_force)
+    ]
+    return tuple(_rows(day_of(when), findings, Origin.DATAGRAM, Origin.DATAGRAM_FURTHER))
+
+
+def _rows(day: int, findings: Iterable[Finding], first: Origin, further: Origin) -> Iterator[Row]:
+    for number, finding in enumerate(findings):
+        yield Row(day=day, origin=further if number else first, finding=finding)
 
 
 def row_of_daemon(
@@ -166,32 +184,15 @@ def row_of_daemon(
     return Row(day=day_of(when), origin=Origin.DAEMON, finding=finding)
 
 
-def merge(counts: Iterable[tuple[Row, int]]) -> tuple[tuple[Finding, int], ...]:
-    """Return what counts of all rows of one domain and day, each session once."""
-    rows = tuple(counts)
-    came = any(row.origin is Origin.DATAGRAM for row, _ in rows)
-    left_out = {Origin.DAEMON, Origin.LOG if came else Origin.LOG_BESIDE}
-    told = [(row.finding, count) for row, count in rows if row.origin not in left_out]
-    known = {kind for finding, _ in told for kind in _kinds(finding)}
-    own = [
-        (row.finding, count)
-        for row, count in rows
-        if row.origin is Origin.DAEMON and known.isdisjoint(_kinds(row.finding))
-    ]
-    return (*told, *own)
+def with_less(row: Row, level: int) -> Row:
+    """Return *row* without the details of the levels up to *level*; see `detail`."""
+    finding = simplified(row.finding, level)
+    return row if finding is row.finding else replace(row, finding=finding)
 
 
 def coarse(row: Row) -> Row:
     """Return *row* without all that is not drawn from a fixed list: few of a domain differ."""
-    finding = row.finding
-    failures = (build_failure(kind) for kind in _kinds(finding))
-    policy = build_policy(finding.policy.type, finding.domain)
-    kept = build_finding(finding.domain, policy, failures, failed=finding.failed)
-    return replace(row, finding=kept)
-
-
-def _kinds(finding: Finding) -> tuple[ResultType, ...]:
-    return tuple(failure.result_type for failure in finding.failures)
+    return with_less(row, COARSEST)
 
 
 def build_columns(row: Row) -> Columns:

@@ -3,7 +3,7 @@
 What came of octets is remembered until what the policy daemon has in force may have
 changed, or the day has.  Bad datagrams are counted by kind.
 
-Where nothing can be stored, and `MAX_ROWS` rows wait, no more is taken: the socket
+Where nothing can be stored, and `MAX_OCTETS` of rows wait, no more is taken: the socket
 then makes the senders wait.
 """
 
@@ -23,8 +23,8 @@ from postfix_mtasts.ports import (
     Written,
 )
 
-MAX_ROWS: Final = 100_000
-"""Rows that wait to be stored."""
+MAX_OCTETS: Final = 64 << 20
+"""Octets of memory of the rows that wait to be stored."""
 
 _MEMORY: Final = 32 << 20  # octets of datagrams and what came of them
 _WEIGHT: Final = 500  # octets of what came of one
@@ -58,7 +58,7 @@ class DatagramCounter:
 
     def read(self) -> bool:
         """Count what came; return False: there is no more to be had at once."""
-        if len(self._tally) < MAX_ROWS:
+        if self._tally.octets < MAX_OCTETS:
             for received in self._source.take():
                 self._count(received)
         return False

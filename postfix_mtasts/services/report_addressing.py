@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote, urlsplit
 
-from postfix_mtasts.core import schedule, tally
+from postfix_mtasts.core import schedule
 from postfix_mtasts.core.facts import Absent, Unavailable
+from postfix_mtasts.core.merging import merge
 from postfix_mtasts.core.schedule import Standing
 from postfix_mtasts.core.tlsrpt_record import Address, Record, parse_addresses
 from postfix_mtasts.core.tlsrpt_report import Reporter, build_heading, has_failures
@@ -137,7 +138,7 @@ class Addressing:
                 yield handover
 
     def _had_failures(self, day: int, domain: str) -> bool:
-        return has_failures(tally.merge(self.counts.counts_of(day, domain)))
+        return has_failures(merge(self.counts.counts_of(day, domain)))
 
     def _is_suppressed(self, name: str) -> bool:
         return unquote(name).casefold() in {unquote(s).casefold() for s in self.wishes.suppress}

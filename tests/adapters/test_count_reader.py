@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mtasts.adapters.count_reader import SqliteCountReader
+from postfix_mtasts.adapters.count_reader import KEPT_DAYS, SqliteCountReader
 from postfix_mtasts.adapters.tlsrpt_store import SqliteTlsrptStore
 from postfix_mtasts.core.tally import Row
 from postfix_mtasts.core.tls_event import ResultType
@@ -44,20 +44,25 @@ def test_a_damaged_row_loses_itself_alone(path: Path, damage: str) -> None:
     bad = row("b.example", kind=ResultType.CERTIFICATE_EXPIRED)
     store_counts(path, [(row("b.example"), 3), (bad, 2)])
     with sqlite3.connect(path) as connection:
-        connection.execute(f"UPDATE kinds SET policy = {damage} WHERE id = 1")  # noqa: S608 - the damage
+        connection.execute(f"UPDATE kinds SET result = {damage} WHERE id = 1")  # noqa: S608 - the damage
     connection.close()
     assert rows_of(path, DAY, "b.example") == ((bad, 2),)
 
 
 def test_old_days_are_forgotten_and_the_collector_counts_on(path: Path) -> None:
-    store_counts(path, [(row("b.example"), 3), (row("b.example", day=DAY + 1), 1)])
+    days = range(DAY, DAY + KEPT_DAYS + 1)
+    store_counts(path, [(row("b.example", day=day), 3) for day in days])
+    store_counts(path, [(row("old.example"), 1)])
     reader = SqliteCountReader(path)
-    assert reader.forget_before(DAY + 1) == 1
-    assert reader.days_with_counts() == (DAY + 1,)
+    assert reader.forget_before(DAY + 1) == 2
+    assert reader.days_with_counts() == tuple(days[1:])
     assert reader.forget_before(DAY + 1) == 0
     reader.close()
     store_counts(path, [(row("b.example", day=DAY + 1), 1)])
-    assert rows_of(path, DAY + 1, "b.example") == ((row("b.example", day=DAY + 1), 2),)
+    assert rows_of(path, DAY + 1, "b.example") == ((row("b.example", day=DAY + 1), 4),)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM policies").fetchone() == (1,)
+    connection.close()
 
 
 def test_a_file_that_is_not_there_is_not_made(path: Path) -> None:
@@ -66,12 +71,13 @@ def test_a_file_that_is_not_there_is_not_made(path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_file_without_counts_is_named(path: Path) -> None:
-    path.touch()
-    reader = SqliteCountReader(path)
-    with pytest.raises(StoreUnusableError, match=r"tlsrpt\.db: no such table"):
-        reader.days_with_counts()
-    reader.close()
+@pytest.mark.parametrize("version", [0, 1, 99])
+def test_a_file_of_another_version_is_refused_in_words(path: Path, version: int) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    with pytest.raises(StoreUnusableError, match=rf"tlsrpt\.db: .* version {version}, not 2"):
+        SqliteCountReader(path)
 
 
 def test_an_empty_file_of_the_collector_has_no_days(path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from postfix_mtasts.adapters import findings_writer
+from postfix_mtasts.adapters.count_reader import SqliteCountReader
 from postfix_mtasts.adapters.findings_writer import LEFT_OUT, MAX_WAITING, FindingsWriter
-from postfix_mtasts.adapters.tlsrpt_counts import SqliteCountStore
 from postfix_mtasts.adapters.tlsrpt_store import SqliteTlsrptStore
 from postfix_mtasts.core import mta_sts
 from postfix_mtasts.core.daemon_findings import rows_of_facts
@@ -246,7 +246,7 @@ def test_trouble_with_the_file_is_logged_once_and_loses_nothing(
         assert tried.acquire(timeout=STUCK_SECONDS)
     path.parent.unlink()
     writer.close()
-    reader = SqliteCountStore(path)
+    reader = SqliteCountReader(path)
     assert reader.counts_of(day_of(NOW), "example.com") == ((row(), 1),)
     reader.close()
     assert caplog.text.count("waits in memory") == 1

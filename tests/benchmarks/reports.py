@@ -23,13 +23,13 @@ from postfix_mtasts.core.finding import (
     build_finding,
     build_policy,
 )
+from postfix_mtasts.core.merging import merge
 from postfix_mtasts.core.recent import Recent
 from postfix_mtasts.core.report_mail import build_report_mail
 from postfix_mtasts.core.tally import (
     Columns,
     Tally,
     build_columns,
-    merge,
     parse_columns,
     rows_of_datagram,
 )

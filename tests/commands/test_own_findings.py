@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from postfix_mtasts.adapters.tlsrpt_counts import SqliteCountStore
+from postfix_mtasts.adapters.count_reader import SqliteCountReader
+from postfix_mtasts.adapters.tlsrpt_store import open_counts
 from postfix_mtasts.cli import main
 from postfix_mtasts.core.tally import Origin, Row
 from postfix_mtasts.core.tls_event import ResultType
@@ -51,7 +52,7 @@ def make_dns() -> Iterator[DnsThread]:
 def counted(path: Path) -> dict[Row, int]:
     if not path.exists():
         return {}
-    with closing(SqliteCountStore(path)) as store:
+    with closing(SqliteCountReader(path)) as store:
         return dict(store.counts_of(TODAY, DOMAIN))
 
 
@@ -111,7 +112,7 @@ def test_a_file_that_is_locked_holds_up_neither_answers_nor_the_end(
     tmp_path: Path, dns: DnsThread
 ) -> None:
     path = tmp_path / "tlsrpt.db"
-    SqliteCountStore(path).close()
+    open_counts(path).close()
     with (
         closing(sqlite3.connect(path, isolation_level=None)) as blocker,
         running(tmp_path, resolver=dns) as daemon,

@@ -1,11 +1,11 @@
-"""Counts: each session once, whoever tells of it, in any order, through a database."""
+"""Counts: rows by who tells of a session, bounded, through a database and back."""
 
-import itertools
 import json
 
 import pytest
 
 from postfix_mtasts.core.applied import InForce
+from postfix_mtasts.core.detail import Bounds
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.finding import (
     Finding,
@@ -23,7 +23,6 @@ from postfix_mtasts.core.tally import (
     alike,
     build_columns,
     coarse,
-    merge,
     parse_columns,
     row_of_daemon,
     rows_of_datagram,
@@ -37,6 +36,7 @@ from postfix_mtasts.core.tls_event import (
     ResultType,
     TlsEvent,
 )
+from postfix_mtasts.core.tlsa import Record
 from postfix_mtasts.core.tlsrpt_datagram import parse_datagram
 from postfix_mtasts.core.utc import DAY
 
@@ -74,6 +74,7 @@ def event(
     mx: str = "mx.example.com",
     connected: bool = True,
     datagram: DatagramFate = DatagramFate.NONE,
+    ours: bool = False,
 ) -> TlsEvent:
     return TlsEvent(
         when=when,
@@ -83,6 +84,7 @@ def event(
         mx=mx,
         connected=connected,
         datagram=datagram,
+        ours=ours,
     )
 
 
@@ -90,64 +92,29 @@ def origins(session: TlsEvent, in_force: InForce = TESTING) -> list[Origin]:
     return [r.origin for r in rows_of_event(session, in_force, tls_logged=True)]
 
 
-def test_where_datagrams_came_they_are_the_count_and_the_log_adds_what_they_never_carry() -> None:
-    came = [
-        (row(Origin.DATAGRAM), 5),
-        (row(Origin.LOG), 7),
-        (row(Origin.LOG_ALONE, BAD), 2),
-        (row(Origin.LOG_BESIDE, BAD), 1),
-    ]
-    assert merge(came) == ((GOOD, 5), (BAD, 2), (BAD, 1))
-
-
-def test_where_no_datagrams_came_the_log_is_the_count() -> None:
-    none = [
-        (row(Origin.LOG), 7),
-        (row(Origin.LOG_ALONE, BAD), 2),
-        (row(Origin.LOG_BESIDE, BAD), 1),
-    ]
-    assert merge(none) == ((GOOD, 7), (BAD, 2))
-    assert merge([]) == ()
-
-
-def test_what_the_daemon_finds_out_counts_where_nobody_tells_of_the_like() -> None:
-    own = build_finding("example.com", STS, [FETCH], failed=True)
-    told = build_finding("example.com", STS, [EXPIRED, FETCH], failed=True)
-    assert merge([(row(Origin.DAEMON, own), 3), (row(Origin.LOG), 1)]) == ((GOOD, 1), (own, 3))
-    assert merge([(row(Origin.DAEMON, own), 3), (row(Origin.DATAGRAM, told), 1)]) == ((told, 1),)
-    # The log gives way to datagrams, and then says nothing against the daemon either.
-    gone = [(row(Origin.DAEMON, own), 3), (row(Origin.LOG, told), 1), (row(Origin.DATAGRAM), 1)]
-    assert merge(gone) == ((GOOD, 1), (own, 3))
-
-
-def test_in_whatever_order_the_sources_are_read_the_counts_are_the_same() -> None:
-    counts = [
-        (row(Origin.DATAGRAM), 5),
-        (row(Origin.LOG, BAD), 7),
-        (row(Origin.LOG_ALONE, BAD), 2),
-        (row(Origin.DAEMON, build_finding("example.com", STS, [FETCH], failed=True)), 1),
-    ]
-    merged = {frozenset(merge(order)) for order in itertools.permutations(counts)}
-    assert len(merged) == 1
-
-
 @pytest.mark.parametrize(
     ("session", "expected"),
     [
         (event(), [Origin.LOG]),
-        (event(datagram=DatagramFate.SENT), [Origin.LOG]),
-        (event(datagram=DatagramFate.LOST), [Origin.LOG_ALONE]),
-        (event(Outcome.PLAINTEXT), [Origin.LOG_ALONE]),
-        (event(Outcome.UNSEEN), [Origin.LOG_ALONE]),
-        (event(Outcome.PLAINTEXT, datagram=DatagramFate.SENT), [Origin.LOG]),
+        (event(datagram=DatagramFate.SENT), [Origin.LOG_SENT]),
+        (event(datagram=DatagramFate.LOST), [Origin.LOG]),
+        (event(Outcome.PLAINTEXT), [Origin.LOG]),
+        (event(Outcome.UNSEEN), [Origin.LOG]),
+        (event(Outcome.PLAINTEXT, datagram=DatagramFate.SENT), [Origin.LOG_SENT]),
         (
             event(
                 Outcome.FAILURE, Fault(kind=ResultType.VALIDATION_FAILURE), mx="x", connected=False
             ),
-            [Origin.LOG_ALONE],
+            [Origin.LOG],
         ),
         (event(mx="mx.evil.example"), [Origin.LOG]),
-        (event(mx="mx.evil.example", datagram=DatagramFate.SENT), [Origin.LOG, Origin.LOG_BESIDE]),
+        (
+            event(mx="mx.evil.example", datagram=DatagramFate.SENT),
+            [Origin.LOG_SENT, Origin.LOG_BESIDE],
+        ),
+        (event(ours=True), []),
+        (event(ours=True, datagram=DatagramFate.LOST), []),
+        (event(ours=True, mx="x.example", datagram=DatagramFate.SENT), [Origin.OURS]),
     ],
 )
 def test_the_log_says_which_of_its_sessions_datagrams_tell_of(
@@ -156,14 +123,16 @@ def test_the_log_says_which_of_its_sessions_datagrams_tell_of(
     assert origins(session) == expected
 
 
-def test_a_host_outside_a_testing_policy_is_told_once_with_and_without_datagrams() -> None:
-    outside = event(mx="mx.evil.example", datagram=DatagramFate.SENT)
-    log = [(r, 1) for r in rows_of_event(outside, TESTING, tls_logged=True)]
-    datagram = parse_datagram(b'{"d":"example.com","policies":[{"policy-type":9,"f":0}]}')
-    sent = [(r, 1) for r in rows_of_datagram(datagram, TESTING, when=0)]
-    for counts, failed in ((merge(log), [True]), (merge(log + sent), [None, False])):
-        assert [finding.failed for finding, _ in counts] == failed
-        assert sum(len(finding.failures) for finding, _ in counts) == 1
+def test_what_a_session_came_to_under_a_second_policy_is_told_apart() -> None:
+    record = Record(usage=3, selector=1, matching_type=1, data=b"x" * 32)
+    both = InForce(sts=TESTING.sts, text=TEXT, tlsa={"mx.example.com": (record,)})
+    sent = DatagramFate.SENT
+    assert origins(event(), both) == [Origin.LOG, Origin.LOG]
+    assert origins(event(datagram=sent), both) == [Origin.LOG_SENT, Origin.LOG_SENT_FURTHER]
+    assert origins(event(datagram=sent, ours=True), both) == [Origin.OURS, Origin.OURS_FURTHER]
+    (first, further) = rows_of_event(event(datagram=sent, ours=True), both, tls_logged=True)
+    assert first.finding.policy.type is PolicyType.TLSA
+    assert further.finding.policy.type is PolicyType.STS
 
 
 def test_a_session_belongs_to_the_utc_day_in_which_it_was() -> None:
@@ -179,7 +148,7 @@ def test_a_session_belongs_to_the_utc_day_in_which_it_was() -> None:
 def test_every_policy_of_a_datagram_has_its_row() -> None:
     told = rows_of_datagram(DATAGRAM, NOTHING, when=0.0)
     assert [r.finding for r in told] == list(DATAGRAM.findings)
-    assert {r.origin for r in told} == {Origin.DATAGRAM}
+    assert [r.origin for r in told] == [Origin.DATAGRAM, Origin.DATAGRAM_FURTHER]
 
 
 def test_what_the_daemon_finds_out_is_a_row_of_its_own_origin() -> None:
@@ -214,21 +183,22 @@ def test_a_tally_counts_until_it_is_taken() -> None:
     tally.add(row(Origin.LOG, BAD), 3)
     tally.add(row(Origin.LOG), 2)
     assert len(tally) == 2
+    assert tally.octets == row(Origin.LOG).octets + row(Origin.LOG, BAD).octets
     assert tally.take() == ((row(Origin.LOG), 3), (row(Origin.LOG, BAD), 3))
-    assert (len(tally), tally.take()) == (0, ())
+    assert (len(tally), tally.octets, tally.take()) == (0, 0, ())
     tally.add(row(Origin.LOG))
     assert tally.take() == ((row(Origin.LOG), 1),)
 
 
 def test_a_server_that_makes_every_session_differ_fills_no_memory() -> None:
-    tally = Tally(most=10)
+    tally = Tally(bounds=Bounds(kinds=10, octets=10**9))
     for n in range(1000):
         failure = build_failure(ResultType.CERTIFICATE_EXPIRED, helo=f"h{n}")
         policy = build_policy(PolicyType.STS, "example.com", [f"id: {n}"], ["mx.example.com"])
         tally.add(
             row(Origin.LOG, build_finding("example.com", policy, [failure] * (n % 2), failed=True))
         )
-    assert len(tally) == 12
+    assert len(tally) == 42  # 40, and of what is told without details two kinds
     other = build_finding("other.example", NO_POLICY, [EXPIRED], failed=True)
     tally.add(row(Origin.LOG, other))
     taken = tally.take()
@@ -255,11 +225,11 @@ def test_a_coarse_row_has_nothing_of_a_strangers_choice() -> None:
 
 
 def test_columns_are_small_and_give_the_row_back() -> None:
-    known = row(Origin.LOG_ALONE, BAD, day=20000)
+    known = row(Origin.LOG_SENT, BAD, day=20000)
     assert build_columns(known) == (
         20000,
         "example.com",
-        "log-alone",
+        "log-sent",
         '["sts","example.com",["mode: testing","ü"],["*.example.com"]]',
         (
             '[true,[["certificate-expired","192.0.2.1","mx.example.com","helo","192.0.2.2",'

@@ -206,7 +206,7 @@ def test_datagrams_are_counted_under_their_day(monkeypatch: pytest.MonkeyPatch) 
     assert {(row.day, count) for row, count in store.counts.items()} == {(0, 3), (1, 2)}
     assert counter.received == 5
     assert not counter.pending
-    monkeypatch.setattr(datagram_counter, "MAX_ROWS", 0)
+    monkeypatch.setattr(datagram_counter, "MAX_OCTETS", 0)
     socket.gets(DATAGRAM)
     counter.read()
     assert socket.came
