@@ -209,10 +209,14 @@ class DatagramSocket:
                 self._room.clear()
 
 
+def queue_length() -> int | None:
+    """Return how many datagrams the kernel keeps of a socket bound now, `None` if it hides that."""
+    try:
+        return int(_QUEUE.read_text())
+    except (OSError, ValueError):
+        return None
+
+
 def _rest() -> float:
     """Return for how many seconds the kernel's queue can be left alone."""
-    try:
-        room = int(_QUEUE.read_text())
-    except (OSError, ValueError):
-        return 0.0
-    return min(_LONGEST_REST, room / _FASTEST)
+    return min(_LONGEST_REST, (queue_length() or 0) / _FASTEST)

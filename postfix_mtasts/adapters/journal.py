@@ -91,7 +91,7 @@ class Journal:
     def read(self) -> LogRead:
         """Return the next entries, none where none have come yet."""
         if self._process is None and not self._start():
-            return LogRead(position=self._position(), ended=not self._follow)
+            return LogRead(position=self._position(), ended=not self._follow, blind=True)
         process = self._process
         assert process is not None and process.stdout is not None  # noqa: S101, PT018 - of `_start`
         wait = None if not self._follow else 0
@@ -184,7 +184,7 @@ class Journal:
             return LogRead(position=self._position(), more=True)
         bad = (("journal-ended", 1),) if self._follow or status else ()
         self._not_before = self._ticks() + RESTART_SECONDS
-        return LogRead(position=self._position(), bad=bad, ended=not self._follow)
+        return LogRead(position=self._position(), bad=bad, ended=not self._follow, blind=True)
 
 
 def _parse(entry: bytes) -> LogLine | None:

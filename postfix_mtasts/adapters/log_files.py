@@ -114,7 +114,7 @@ class LogFile:
         if self._file is None:
             self._open()
         if self._file is None:
-            return LogRead(position=self._position, ended=not self._follow)
+            return LogRead(position=self._position, ended=not self._follow, blind=True)
         try:
             return self._read(self._file)
         except UNREADABLE as error:
@@ -124,7 +124,7 @@ class LogFile:
                 self.close()
                 self._open()
             ended = not self._follow and not replaced
-            return LogRead(position=self._place(), bad=bad, more=replaced, ended=ended)
+            return LogRead(position=self._place(), bad=bad, more=replaced, ended=ended, blind=True)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -3,6 +3,10 @@
 It follows the sources that the configuration names until SIGTERM, which writes what
 is pending.  With ``--log`` it reads that file, or standard input for ``-``, instead.
 ``--once`` reads what there is, and prints a line that says what that was.
+
+SIGHUP reads the configuration again and opens the logs anew; one that is bad is
+refused and logged, and the old one stays in force.  The store is that of the start,
+and so are the sockets that systemd handed over, and what ``--log`` names.
 """
 
 import argparse
@@ -10,28 +14,22 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from postfix_mtasts.adapters import datagram_socket
+from postfix_mtasts.adapters import datagram_socket, log_stream
 from postfix_mtasts.adapters.datagram_socket import DatagramSocket
-from postfix_mtasts.adapters.journal import Journal, find_journalctl
-from postfix_mtasts.adapters.log_discovery import find_log, postconf
-from postfix_mtasts.adapters.log_files import LogFile
-from postfix_mtasts.adapters.log_stream import LogStream
 from postfix_mtasts.adapters.policies_in_force import PoliciesOfDaemon
 from postfix_mtasts.adapters.systemd import Notifier, log_formatter
 from postfix_mtasts.adapters.tlsrpt_store import FILE_NAME, SqliteTlsrptStore
+from postfix_mtasts.commands import event_sources
 from postfix_mtasts.commands.configuration import Source
+from postfix_mtasts.commands.event_sources import Reading
 from postfix_mtasts.commands.failure import CommandError, ExitStatus
 from postfix_mtasts.commands.terminal import result
 from postfix_mtasts.config import Config
-from postfix_mtasts.core import endpoints
 from postfix_mtasts.core.errors import ConfigError
 from postfix_mtasts.ports import EventSource
 from postfix_mtasts.services.collector import Collector, SourceCounter
@@ -40,44 +38,37 @@ from postfix_mtasts.services.log_counter import LogCounter
 
 log = logging.getLogger("postfix_mtasts")
 
-DATAGRAMS: Final = "/var/spool/postfix/postfix-mtasts/tlsrpt.sock"
-"""Where "auto" receives, if the package has made the folder."""
-
 IDLE_SECONDS: Final = 0.25  # between two looks at logs in which there was nothing new
 STATUS_SECONDS: Final = 10.0
 WATCHDOG_SECONDS: Final = 1.0
-_FACILITIES: Final = {"user": "1", "mail": "2", "daemon": "3"} | {
-    f"local{number}": str(16 + number) for number in range(8)
-}
 
 
 def run(args: argparse.Namespace) -> int:
     """Collect until told to stop, or once; return the exit status."""
     source = Source.from_arguments(args)
-    config = source.load()
+    config = _load(source)
     _start_log(config)
-    if not config.tlsrpt.enabled:
-        raise ConfigError("tlsrpt.enabled is false: there is nothing to collect for")
-    stop = threading.Event()
+    stop, again = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     sidecar = _Sidecar(config, args)
-    return sidecar.once(stop) if args.once else sidecar.follow(stop)
+    if args.once:
+        return sidecar.once(stop)
+    signal.signal(signal.SIGHUP, lambda _number, _frame: again.set())
+    return sidecar.follow(stop, again, source)
+
+
+def _load(source: Source) -> Config:
+    config = source.load()
+    if not config.tlsrpt.enabled:
+        raise ConfigError("tlsrpt.enabled is false: there is nothing to collect for")
+    return config
 
 
 def _start_log(config: Config) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(log_formatter())
     logging.basicConfig(handlers=[handler], level=config.logging.level.upper(), force=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
-    """How logs are read."""
-
-    follow: bool
-    own_senders: tuple[str, ...]
-    year: int | None
 
 
 class _Sidecar:
@@ -88,26 +79,30 @@ class _Sidecar:
 
     def __init__(self, config: Config, args: argparse.Namespace) -> None:
         state = Path(config.store.url.path)
+        self._args = args
+        self._config = config
         self._store = SqliteTlsrptStore(state.with_name(FILE_NAME))
         self._policies = PoliciesOfDaemon(state)
-        own = (config.tlsrpt.sender,) if config.tlsrpt.sender else ()
-        self._reading = _Reading(follow=not args.once, own_senders=own, year=args.year)
         self._notifier = Notifier()
         self._logs: list[LogCounter] = []
-        self._sockets: list[DatagramCounter] = []
+        self._sockets: dict[str, DatagramCounter] = {}
+        self._handed: tuple[str, ...] = ()
+        self._collector = Collector(store=self._store, ticks=time.monotonic, clock=time.time)
         if args.log is not None:
-            self._add_log(self._named(args.log))
-        else:
-            self._add_sources(config)
-        sources: list[SourceCounter] = [*self._sockets, *self._logs]
-        if not sources:
-            raise ConfigError("no mail log was found: name it in tlsrpt.sources")
-        self._names = ", ".join(source.name for source in sources)
-        self._collector = Collector(sources, store=self._store, ticks=time.monotonic)
+            reading = self._reading(config)
+            self._adopt([event_sources.open_named(args.log, reading)], reading)
+            return
+        handed = datagram_socket.inherited(os.environ)
+        self._handed = tuple(str(each.getsockname()) for each in handed)
+        for each in handed:
+            self._add_socket(each)
+        self._choose(config)
+        if self._sockets:
+            event_sources.warn_of_short_queue()
 
     def once(self, stop: threading.Event) -> int:
         """Read what there is; return the exit status."""
-        log.info("reading %s", self._names)
+        log.info("reading %s", self._names())
         unread = ""
         while not stop.is_set() and not all(each.ended for each in self._logs):
             if not self._collector.turn():
@@ -121,12 +116,15 @@ class _Sidecar:
         result(self._summary())
         return ExitStatus.WELL
 
-    def follow(self, stop: threading.Event) -> int:
-        """Collect until *stop*; return the exit status."""
+    def follow(self, stop: threading.Event, again: threading.Event, source: Source) -> int:
+        """Collect until *stop*, by a new configuration after *again*; return the exit status."""
         self._notifier.ready(self._collector.status())
-        log.info("collecting from %s", self._names)
+        log.info("collecting from %s", self._names())
         told = alive = 0.0
         while not stop.is_set():
+            if again.is_set() and not self._store.problem and self._collector.write():
+                again.clear()  # not before all is stored: the logs go on from where that ends
+                self._read_again(source)
             more = self._collector.turn()
             now = time.monotonic()
             if now - alive >= WATCHDOG_SECONDS:
@@ -142,6 +140,67 @@ class _Sidecar:
         log.info("stopped")
         return ExitStatus.WELL
 
+    def _read_again(self, source: Source) -> None:
+        self._notifier.reloading()
+        try:
+            config = _load(source)
+            if self._args.log is None:
+                self._choose(config)
+        except ConfigError as error:
+            log.error("the new configuration is refused, the old one stays: %s", error)  # noqa: TRY400 - the operator's mistake, no traceback
+        else:
+            if config.store != self._config.store:
+                log.warning("a change of store waits for a restart")
+            logging.getLogger().setLevel(config.logging.level.upper())
+            log.info("configuration read again: collecting from %s", self._names())
+        self._notifier.ready(self._collector.status())
+
+    def _choose(self, config: Config) -> None:
+        """Read what *config* names from now on; raises ConfigError and changes nothing."""
+        reading = self._reading(config)
+        chosen = event_sources.choose(config.tlsrpt.sources, handed=self._handed)
+        logs = [event_sources.open_log(each, reading) for each in chosen.logs]
+        bound = event_sources.bind_sockets(chosen, self._sockets)
+        kept = {path: each for path, each in self._sockets.items() if path in chosen.sockets}
+        if not (logs or bound or kept):
+            raise ConfigError("no mail log was found: name it in tlsrpt.sources")
+        self._sockets = kept
+        for each in bound:
+            self._add_socket(each)
+        self._adopt(logs, reading)
+
+    def _adopt(self, logs: list[EventSource], reading: Reading) -> None:
+        """Go on with *logs* and the sockets, from where each was left."""
+        lines = {each.name: each.lines for each in self._logs}
+        self._logs = [self._counter(each, reading) for each in logs]
+        for each in self._logs:
+            each.lines = lines.get(each.name, 0)
+        self._collector.adopt([*self._sockets.values(), *self._logs])
+        if reading.follow:
+            self._store.follow([each.name for each in self._logs if each.name != log_stream.NAME])
+
+    def _reading(self, config: Config) -> Reading:
+        own = (config.tlsrpt.sender,) if config.tlsrpt.sender else ()
+        return Reading(follow=not self._args.once, own_senders=own, year=self._args.year)
+
+    def _counter(self, source: EventSource, reading: Reading) -> LogCounter:
+        return LogCounter(
+            source,
+            store=self._store,
+            policies=self._policies,
+            clock=time.time,
+            own_senders=reading.own_senders,
+        )
+
+    def _add_socket(self, bound: socket.socket) -> None:
+        received = DatagramSocket(bound)
+        counter = DatagramCounter(received, store=self._store, policies=self._policies)
+        self._sockets[str(bound.getsockname())] = counter
+
+    def _names(self) -> str:
+        sources: list[SourceCounter] = [*self._sockets.values(), *self._logs]
+        return ", ".join(each.name for each in sources)
+
     def _end(self) -> None:
         well = self._collector.close()
         self._policies.close()
@@ -150,81 +209,6 @@ class _Sidecar:
 
     def _summary(self) -> str:
         lines = sum(each.lines for each in self._logs)
-        datagrams = sum(each.received for each in self._sockets)
-        return f"{lines} lines and {datagrams} datagrams read; {self._collector.status()}"
-
-    def _add_sources(self, config: Config) -> None:
-        handed = datagram_socket.inherited(os.environ)
-        for each in handed:
-            self._add_socket(each)
-        for configured in config.tlsrpt.sources:
-            self._add(configured, handed)
-
-    def _add(self, configured: endpoints.EventSource, handed: Sequence[socket.socket]) -> None:
-        match configured.kind:
-            case "auto":
-                if not handed:
-                    self._add_usual_socket()
-                found = find_log()
-                if found is not None:
-                    self._add(found, handed)
-            case "journal":
-                self._add_log(self._journal())
-            case "file":
-                self._add_log(self._file(configured.path))
-            case "datagram":
-                if configured.path not in [each.getsockname() for each in handed]:
-                    self._add_socket(datagram_socket.bind(configured.path))
-
-    def _add_usual_socket(self) -> None:
-        """Receive at the usual place, if there is one: Postfix may know nothing of it."""
-        if os.access(Path(DATAGRAMS).parent, os.W_OK):
-            try:
-                self._add_socket(datagram_socket.bind(DATAGRAMS))
-            except ConfigError as error:
-                log.warning("%s", error)
-
-    def _add_socket(self, bound: socket.socket) -> None:
-        received = DatagramSocket(bound)
-        self._sockets.append(DatagramCounter(received, store=self._store, policies=self._policies))
-
-    def _add_log(self, source: EventSource) -> None:
-        self._logs.append(
-            LogCounter(
-                source,
-                store=self._store,
-                policies=self._policies,
-                own_senders=self._reading.own_senders,
-            )
-        )
-
-    def _named(self, name: str) -> EventSource:
-        """Return the log that ``--log`` names; raises CommandError where there is none."""
-        if name == "-":
-            reading = self._reading
-            return LogStream(sys.stdin.fileno(), own_senders=reading.own_senders, year=reading.year)
-        try:
-            Path(name).open("rb").close()
-        except OSError as error:
-            raise CommandError(ExitStatus.USAGE, f"{name}: {error.strerror}") from None
-        return self._file(os.path.abspath(name))  # noqa: PTH100 - links stay: rotation is by name
-
-    def _file(self, path: str) -> EventSource:
-        reading = self._reading
-        return LogFile(
-            Path(path),
-            follow=reading.follow,
-            own_senders=reading.own_senders,
-            year=reading.year,
-        )
-
-    def _journal(self) -> EventSource:
-        program = find_journalctl()
-        if program is None:
-            raise ConfigError("tlsrpt.sources: there is no journalctl on this host")
-        return Journal(
-            [program],
-            follow=self._reading.follow,
-            own_senders=self._reading.own_senders,
-            facility=_FACILITIES.get(postconf("syslog_facility"), _FACILITIES["mail"]),
-        )
+        datagrams = sum(each.received for each in self._sockets.values())
+        read = f"{lines} lines and {datagrams} datagrams read"
+        return "; ".join(filter(None, (read, self._collector.trouble())))

@@ -7,8 +7,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,11 +27,14 @@ COMMAND = [sys.executable, "-m", "postfix_mtasts", "--config", "config.yaml", "c
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "mail.log").write_bytes(LOG.read_bytes())
-    (tmp_path / "config.yaml").write_text(
-        'store: {url: "sqlite:///state.db"}\n'
-        'tlsrpt: {sources: ["file:mail.log", "datagram:tlsrpt.sock"]}\n'
-    )
+    configure(tmp_path, '["file:mail.log", "datagram:tlsrpt.sock"]')
     return tmp_path
+
+
+def configure(folder: Path, sources: str, more: str = "") -> None:
+    (folder / "config.yaml").write_text(
+        f'store: {{url: "sqlite:///state.db"}}\ntlsrpt: {{sources: {sources}}}\n{more}'
+    )
 
 
 def collect(folder: Path, *words: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
@@ -83,6 +87,17 @@ def test_a_log_that_is_named_is_read_instead(folder: Path, *, packed: bool) -> N
     assert counts(folder) == expected
 
 
+def test_what_a_fifo_gives_is_a_log(folder: Path) -> None:
+    expected = _counted_by(folder)
+    os.mkfifo(folder / "fifo")
+    writer = threading.Thread(target=(folder / "fifo").write_bytes, args=(LOG.read_bytes(),))
+    writer.start()
+    done = collect(folder, "--once", "--log", "fifo")
+    writer.join()
+    assert done.returncode == 0, done.stderr
+    assert counts(folder) == expected
+
+
 def test_standard_input_is_a_log(folder: Path) -> None:
     expected = _counted_by(folder)
     done = collect(folder, "--once", "--log", "-", stdin=LOG.read_bytes())
@@ -117,6 +132,21 @@ def test_what_cannot_be_used_is_said(folder: Path) -> None:
     assert b"tlsrpt.enabled" in off.stderr
 
 
+@pytest.mark.parametrize("name", ["folder", "old.log.zst"])
+def test_what_cannot_be_read_as_a_log_is_refused(folder: Path, name: str) -> None:
+    (folder / "folder").mkdir()
+    (folder / "old.log.zst").write_bytes(b"\x28\xb5\x2f\xfd")
+    done = collect(folder, "--once", "--log", name)
+    assert done.returncode == 2 or sys.version_info >= (3, 14)
+
+
+def test_sources_that_would_count_twice_are_refused(folder: Path) -> None:
+    configure(folder, '["journal", "file:mail.log"]')
+    done = collect(folder, "--once")
+    assert done.returncode == 2
+    assert b"the journal has the lines of log files as well" in done.stderr
+
+
 def test_a_store_that_cannot_be_written_is_to_be_tried_again(folder: Path) -> None:
     (folder / "tlsrpt.db").mkdir()
     done = collect(folder, "--once")
@@ -124,30 +154,110 @@ def test_a_store_that_cannot_be_written_is_to_be_tried_again(folder: Path) -> No
     assert b"tlsrpt.db" in done.stderr
 
 
+class Service:
+    """The sidecar as systemd runs it, with what it notifies."""
+
+    def __init__(
+        self, folder: Path, process: "subprocess.Popen[bytes]", manager: socket.socket
+    ) -> None:
+        self.folder = folder
+        self.process = process
+        self._manager = manager
+
+    def await_word(self, word: bytes) -> bytes:
+        """Return the next notification with *word*; they come every second."""
+        while word not in (said := self._manager.recv(4096)):
+            pass
+        return said
+
+    def await_count(self, total: int) -> None:
+        """Wait until *total* sessions have been counted."""
+        self.await_true(lambda: sum(row[-1] for row in counts(self.folder)) >= total)
+
+    def await_true(self, came: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + SOON
+        while not came() and time.monotonic() < deadline:
+            self._manager.recv(4096)  # a second later
+
+    def reload(self) -> bytes:
+        """Have the configuration read again; return what was notified afterwards."""
+        self.process.send_signal(signal.SIGHUP)
+        self.await_word(b"RELOADING=1")
+        return self.await_word(b"READY=1")
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(SOON) == 0
+
+
 @contextmanager
-def service(folder: Path, **more: str) -> Iterator["subprocess.Popen[bytes]"]:
-    with subprocess.Popen(COMMAND, cwd=folder, env=environment(**more)) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+def service(folder: Path) -> Iterator[Service]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        (folder / "notify").unlink(missing_ok=True)
+        manager.bind(str(folder / "notify"))
+        manager.settimeout(SOON)
+        told = environment(NOTIFY_SOCKET=str(folder / "notify"))
+        with (
+            (folder / "said").open("ab") as said,
+            subprocess.Popen(COMMAND, cwd=folder, env=told, stderr=said) as process,
+        ):
+            try:
+                running = Service(folder, process, manager)
+                running.await_word(b"READY=1")
+                yield running
+            finally:
+                process.kill()
+
+
+def send(folder: Path, count: int) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as postfix:
+        for _ in range(count):
+            postfix.sendto(DATAGRAM, str(folder / "tlsrpt.sock"))
+
+
+def total(folder: Path) -> int:
+    return sum(row[-1] for row in counts(folder))
 
 
 def test_as_a_service_it_follows_receives_and_writes_at_its_end(folder: Path) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(folder / "notify"))
-        manager.settimeout(SOON)
-        with service(folder, NOTIFY_SOCKET=str(folder / "notify")) as process:
-            assert b"READY=1" in manager.recv(4096)
-            assert b"WATCHDOG=1" in manager.recv(4096)
-            deadline = time.monotonic() + SOON
-            while not counts(folder) and time.monotonic() < deadline:
-                manager.recv(4096)  # a second later
-            before = counts(folder)
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as postfix:
-                for _ in range(3):
-                    postfix.sendto(DATAGRAM, str(folder / "tlsrpt.sock"))
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(SOON) == 0
+    with service(folder) as running:
+        running.await_word(b"WATCHDOG=1")
+        running.await_count(1)
+        before = total(folder)
+        send(folder, 3)
+        running.stop()
     assert before
-    assert sum(row[-1] for row in counts(folder)) == sum(row[-1] for row in before) + 3
+    assert total(folder) == before + 3
+
+
+def test_a_reload_goes_on_with_other_sources_where_it_was(folder: Path) -> None:
+    expected = sum(row[-1] for row in _counted_by(folder))
+    text = LOG.read_bytes()
+    (folder / "other.log").write_bytes(text)
+    with service(folder) as running:
+        running.await_count(expected)
+        running.await_true(lambda: is_read(folder, "mail.log"))
+        send(folder, 3)
+        configure(folder, '["file:other.log", "datagram:tlsrpt.sock"]')
+        assert b"other.log" in running.reload()
+        send(folder, 3)
+        running.await_count(expected + 6)
+        configure(folder, '["file:other.log", "journal"]')
+        assert b"other.log" in running.reload()
+        configure(folder, '["file:mail.log"]')
+        assert b"tlsrpt.sock" not in running.reload()
+        running.stop()
+    assert total(folder) == expected + 6
+    said = (folder / "said").read_text()
+    assert (
+        "the new configuration is refused, the old one stays: tlsrpt.sources: the journal" in said
+    )
+
+
+def is_read(folder: Path, name: str) -> bool:
+    connection = sqlite3.connect(folder / "tlsrpt.db")
+    try:
+        query = "SELECT 1 FROM sources WHERE name LIKE ? AND position != ''"
+        return connection.execute(query, (f"%/{name}",)).fetchone() is not None
+    finally:
+        connection.close()

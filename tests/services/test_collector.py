@@ -7,10 +7,10 @@ import pytest
 
 from postfix_mtasts.core.applied import InForce
 from postfix_mtasts.core.finding import PolicyType
-from postfix_mtasts.core.log_line import LogLine
+from postfix_mtasts.core.log_line import LogLine, Origin
 from postfix_mtasts.core.mta_sts import parse_policy
 from postfix_mtasts.core.tally import Row
-from postfix_mtasts.ports import Counted, LogRead, Place, Received, Written
+from postfix_mtasts.ports import Counted, LogRead, OwnMail, Place, Received, Written
 from postfix_mtasts.services import datagram_counter, log_counter
 from postfix_mtasts.services.collector import Collector
 from postfix_mtasts.services.datagram_counter import DatagramCounter
@@ -27,7 +27,7 @@ class Policies:
         self.in_force = InForce()
         self.number = 0
 
-    def of(self, domain: str) -> InForce:
+    def of(self, domain: str, _when: float) -> InForce:
         assert domain
         return self.in_force
 
@@ -44,8 +44,12 @@ class Store:
         self.places: dict[str, Place] = {}
         self.counts: Counter[Row] = Counter()
         self.notes: Counter[str] = Counter()
+        self.own_mail: list[OwnMail] = []
         self.ready = True
         self.closed = False
+
+    def follow(self, sources: Sequence[str]) -> None:
+        self.followed = tuple(sources)
 
     def place(self, source: str) -> Place | None:
         return self.places.get(source, Place()) if self.ready else None
@@ -59,6 +63,7 @@ class Store:
             self.places[counted.source] = counted.place
         self.counts.update(dict(counted.counts))
         self.notes.update(dict(counted.notes))
+        self.own_mail += counted.own_mail
         return Written.DONE
 
     def close(self) -> None:
@@ -77,7 +82,8 @@ class Log:
         self.bad: tuple[tuple[str, int], ...] = ()
         self.closed = False
 
-    def resume(self, position: str) -> None:
+    def resume(self, position: str, since: float = 0.0) -> None:
+        self.since = since
         self.at = int(position or 0)
 
     def read(self) -> LogRead:
@@ -109,7 +115,7 @@ class Socket:
 
 
 def counter_of(log: Log, store: Store) -> LogCounter:
-    return LogCounter(log, store=store, policies=Policies())
+    return LogCounter(log, store=store, policies=Policies(), clock=lambda: LINES[-1].when)
 
 
 def read_whole(counter: LogCounter) -> None:
@@ -157,6 +163,45 @@ def test_a_log_that_another_collector_reads_is_counted_once(expected: Counter[Ro
     assert slow.write()  # beaten: it lets go of what it counted
     read_whole(slow)
     assert store.counts == expected
+
+
+class Forgetful(Store):
+    """Stores what it is given the first time, and says that it could not."""
+
+    def add(self, counted: Counted) -> Written:
+        first = not self.places
+        done = super().add(counted)
+        return Written.LATER if first else done
+
+
+def test_nobody_else_is_suspected_where_a_write_came_through_unnoticed(
+    expected: Counter[Row], caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Forgetful()
+    read_whole(counter_of(Log(LINES), store))
+    assert store.counts == expected
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (Place(position="1"), "another collector reads it as well"),
+        (Place(), "how far it was read is stored no more: begun anew"),
+    ],
+    ids=["moved on", "gone"],
+)
+def test_why_the_place_is_another_is_said(
+    place: Place, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store()
+    counter = counter_of(Log(LINES, 2), store)
+    counter.read()
+    counter.write()
+    store.places[Log.name] = place
+    counter.read()
+    counter.write()
+    assert [each.message for each in caplog.records] == [f"{Log.name}: {words}"]
 
 
 def test_a_store_that_is_not_there_yet_delays_reading(expected: Counter[Row]) -> None:
@@ -248,7 +293,8 @@ def test_the_collector_writes_every_second_and_at_its_end(
     log.bad = (("log-line", 1),)
     logs = counter_of(log, store)
     datagrams = DatagramCounter(socket, store=store, policies=Policies())
-    collector = Collector([datagrams, logs], store=store, ticks=lambda: now[0])
+    collector = collector_of(store, now)
+    collector.adopt([datagrams, logs])
     while collector.turn():
         assert not store.counts
     now[0] += 1
@@ -262,9 +308,177 @@ def test_the_collector_writes_every_second_and_at_its_end(
     assert "log-line" in collector.status()
 
 
-def test_the_status_says_why_nothing_can_be_stored() -> None:
-    store = Store()
-    collector = Collector([], store=store, ticks=lambda: 0.0)
-    assert collector.status() == "0 sources"
+def collector_of(store: Store, now: list[float]) -> Collector:
+    return Collector(store=store, ticks=lambda: now[0], clock=lambda: LINES[-1].when + 5)
+
+
+def test_the_status_tells_of_each_source_and_why_nothing_can_be_stored() -> None:
+    store, socket, log = Store(), Socket(), Log(LINES)
+    collector = collector_of(store, [0.0])
+    assert not collector.status()
+    counter = counter_of(log, store)
+    collector.adopt([DatagramCounter(socket, store=store, policies=Policies()), counter])
+    assert collector.status() == f"{socket.name}: 0 datagrams; {log.name}: not read yet"
+    socket.gets(DATAGRAM, 3)
+    log.step = len(LINES) - 1
+    collector.turn()
+    behind = LINES[-1].when + 5 - LINES[-2].when
+    assert collector.status() == (
+        f"{socket.name}: 3 datagrams; {log.name}: {counter.lines} lines, {behind:.0f} s behind"
+    )
+    collector.turn()
     store.problem = "the disk is full"
-    assert collector.status() == "0 sources; cannot store: the disk is full"
+    assert collector.status().endswith("lines; cannot store: the disk is full")
+
+
+def test_a_socket_that_is_let_go_of_is_emptied_and_stored_later_if_need_be() -> None:
+    store, socket = Store(Written.LATER), Socket()
+    collector = collector_of(store, [0.0])
+    collector.adopt([DatagramCounter(socket, store=store, policies=Policies())])
+    socket.gets(DATAGRAM, 3)
+    collector.adopt([])
+    assert socket.closed
+    assert not collector.write()
+    assert collector.write()
+    assert store.counts.total() == 3
+
+
+def test_a_log_goes_on_in_another_counter_where_it_was_stored_to_be(
+    expected: Counter[Row],
+) -> None:
+    store = Store()
+    collector = collector_of(store, [0.0])
+    first, second = counter_of(Log(LINES), store), counter_of(Log(LINES), store)
+    collector.adopt([first])
+    collector.turn()
+    collector.adopt([second])
+    while collector.turn():
+        pass
+    assert collector.close()
+    assert store.counts == expected
+
+
+def test_a_log_that_another_was_read_instead_of_begins_at_its_moment() -> None:
+    store, log = Store(), Log(LINES)
+    store.places[Log.name] = Place(read_to=9.0, since=7.0)
+    counter_of(log, store).read()
+    assert log.since == 7.0
+
+
+def relayed(text: bytes, pid: int = 7, tag: str = "postfix/smtp") -> LogLine:
+    return LogLine(100.0, Origin("mta", tag, tag.rpartition("/")[2], pid), text)
+
+
+UP = b"Trusted TLS connection established to relay.example[192.0.2.9]:25: TLSv1.3 with cipher X"
+SENT = (
+    b"ABC123: to=<u@example.com>, relay=relay.example[192.0.2.9]:25, delay=1,"
+    b" delays=0/0/0/0, dsn=2.0.0, status=sent (250 ok)"
+)
+
+
+@pytest.mark.parametrize(
+    ("tag", "hosts", "count"),
+    [
+        ("postfix/smtp", None, 1),
+        ("postfix/smtp", frozenset({"relay.example"}), 1),
+        ("postfix/smtp", frozenset({"mx.example.com"}), 0),
+        ("postfix/smtp", frozenset(), 0),
+        ("postfix/relay/smtp", None, 0),
+    ],
+)
+def test_mail_through_a_smarthost_is_no_session_with_the_recipients_domain(
+    tag: str, hosts: frozenset[str] | None, count: int
+) -> None:
+    store, policies = Store(), Policies()
+    policies.in_force = InForce(hosts=hosts)
+    lines = [relayed(UP, tag=tag), relayed(SENT, tag=tag)]
+    counter = LogCounter(Log(lines), store=store, policies=policies, clock=lambda: 200.0)
+    read_whole(counter)
+    assert store.counts.total() == count
+
+
+def own_lines(count: int) -> list[LogLine]:
+    """Return the lines of *count* reports of which the second one bounces."""
+    lines = []
+    for number in range(count):
+        queue_id = f"ABC{number:03}".encode()
+        active = queue_id + b": from=<Reports@me.EXAMPLE>, size=1, nrcpt=1 (queue active)"
+        sent = SENT.replace(b"ABC123", queue_id).replace(b"<u@", b"<%d@" % number)
+        if number == 1:
+            sent = sent.replace(b"status=sent", b"status=bounced")
+        lines += [relayed(active, tag="postfix/qmgr"), relayed(UP), relayed(sent)]
+    return lines
+
+
+def test_what_became_of_our_reports_is_stored_in_the_order_of_the_log() -> None:
+    store = Store(Written.LATER)
+    counter = LogCounter(
+        Log(own_lines(3), step=100),
+        store=store,
+        policies=Policies(),
+        clock=lambda: 200.0,
+        own_senders=["reports@me.example"],
+    )
+    counter.read()
+    assert not counter.write()
+    assert counter.write()
+    told = [(fate.recipient, fate.when, fate.delivered) for fate in store.own_mail]
+    assert told == [
+        ("0@example.com", 100.0, True),
+        ("1@example.com", 100.0, False),
+        ("2@example.com", 100.0, True),
+    ]
+    assert not counter.pending
+    assert not store.counts
+
+
+def test_fates_of_our_reports_are_bounded_and_those_of_a_beaten_reader_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log_counter, "MAX_OWN_MAIL", 2)
+    store = Store(Written.BEATEN)
+    counter = LogCounter(
+        Log(own_lines(3), step=100),
+        store=store,
+        policies=Policies(),
+        clock=lambda: 200.0,
+        own_senders=["reports@me.example"],
+    )
+    counter.read()
+    assert counter.write()
+    assert not store.own_mail
+    read_whole(counter)
+    told = [fate.recipient for fate in store.own_mail]
+    assert told == ["1@example.com", "2@example.com"]
+
+
+def test_up_to_when_a_log_was_read_is_told_and_never_goes_back() -> None:
+    now = [5000.0]
+    lines = [relayed(UP)._replace(when=when) for when in (1000.0, 2000.0, 1500.0, 9000.0)]
+    store = Store()
+    counter = LogCounter(Log(lines, step=1), store=store, policies=Policies(), clock=lambda: now[0])
+    told = []
+    for _ in lines:
+        counter.ended = False
+        counter.read()
+        counter.write()
+        told.append(store.places[Log.name].read_to)
+    assert told == [1000.0, 2000.0, 2000.0, 5000.0]
+    again = LogCounter(Log(lines[:2], step=1), store=store, policies=Policies(), clock=lambda: 7.0)
+    again.read()
+    again.write()
+    assert store.places[Log.name].read_to == 5000.0
+
+
+def test_a_silent_log_is_said_to_be_read_once_a_minute() -> None:
+    now, store = [1000.0], Store()
+    counter = LogCounter(Log(()), store=store, policies=Policies(), clock=lambda: now[0])
+    stored = []
+    for _ in range(150):
+        counter.ended = False
+        counter.read()
+        stored.append(counter.pending)
+        counter.write()
+        now[0] += 1.0
+    assert [at for at, pending in enumerate(stored) if pending] == [0, 60, 120]
+    assert store.places[Log.name].read_to == 1120.0
