@@ -3,12 +3,13 @@
 The place is the cursor of the last entry that was read, and its time.  Where the
 journal has no such entry any more, as after it was vacuumed, reading goes on behind
 that time.  Without a place it begins `FIRST` ago: older sessions are reported on no
-more; or at the moment, if that is later, up to which another source was read.  The entries asked
-for are those of the syslog facility of mail, Postfix's own by default: whose Postfix
-uses another has to say so here.
+more; or at the moment, if that is later, up to which another source was read.  The
+entries asked for are those of the syslog facility of mail, Postfix's own by default:
+whose Postfix uses another has to say so here.
 
 journalctl(1) is read only when it is this process's turn, so it waits meanwhile and
-holds nothing in memory.  If it ends it is started again, after a while.
+holds nothing in memory.  If it ends it is started again, after a while.  It does all
+that python3-systemd would do here, and is there wherever the journal is.
 
 BUGS: journald drops lines beyond its rate limit (10,000 in 30 s of one service), and
 says so in the journal only.

@@ -1,7 +1,10 @@
-"""The journal through a journalctl by script."""
+"""The journal through a journalctl by script, and through the real one on real journal files."""
 
 import json
+import shutil
 import stat
+import struct
+import subprocess
 import time
 from pathlib import Path
 
@@ -151,3 +154,126 @@ def test_journalctl_is_looked_for(monkeypatch: pytest.MonkeyPatch, script: Scrip
     script.does("")
     monkeypatch.setenv("PATH", str(script.path.parent))
     assert find_journalctl() == str(script.path)
+
+
+REMOTE = Path("/lib/systemd/systemd-journal-remote")  # writes journal files
+real = pytest.mark.skipif(
+    shutil.which("journalctl") is None or not REMOTE.exists(),
+    reason="journalctl and systemd-journal-remote are not installed",
+)
+
+
+class RealJournal:
+    """Journal files in *folder*."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, *entries: tuple[int, bytes], name: str = "system.journal") -> None:
+        """Append entries to the file *name*: process ids, which tell the time, and messages."""
+        given = self.folder.parent / "export"
+        given.write_bytes(b"".join(exported(number, message) for number, message in entries))
+        subprocess.run(
+            [REMOTE, f"--output={self.folder / name}", given], check=True, capture_output=True
+        )
+
+    def opened(self, *, follow: bool = False, position: str = "") -> Journal:
+        program = ["journalctl", f"--directory={self.folder}"]
+        source = Journal(program, follow=follow, clock=lambda: NOW)
+        source.resume(position)
+        return source
+
+
+def exported(number: int, message: bytes) -> bytes:
+    """Return an entry in systemd's Journal Export Format."""
+    fields = {
+        "__REALTIME_TIMESTAMP": str(int((NOW + number) * 1e6)),
+        "__MONOTONIC_TIMESTAMP": str(number),
+        "_BOOT_ID": "0123456789abcdef0123456789abcdef",
+        "_HOSTNAME": "mta1",
+        "SYSLOG_FACILITY": "2",
+        "SYSLOG_IDENTIFIER": "postfix/smtp",
+        "SYSLOG_PID": str(number),
+    }
+    plain = "".join(f"{name}={value}\n" for name, value in fields.items()).encode()
+    return plain + b"MESSAGE\n" + struct.pack("<Q", len(message)) + message + b"\n\n"
+
+
+def await_lines(source: Journal, count: int) -> list[int]:
+    found: list[int] = []
+    deadline = time.monotonic() + SOON
+    while len(found) < count and time.monotonic() < deadline:
+        found += [line.origin.pid for line in source.read().lines]
+    return found
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> RealJournal:
+    (tmp_path / "journal").mkdir()
+    return RealJournal(tmp_path / "journal")
+
+
+@real
+def test_real_entries_are_read_whatever_is_in_them(files: RealJournal) -> None:
+    huge = b"x" * 3_000_000
+    files.write(
+        (1, b"text"), (2, b"\xff\x00 binary \n two"), (3, huge), (4, b"x" * 9000), (5, b"five")
+    )
+    source = files.opened()
+    texts: dict[int, bytes] = {}
+    bad: dict[str, int] = {}
+    while not (read := source.read()).ended:
+        texts |= {line.origin.pid: line.text for line in read.lines}
+        bad |= dict(read.bad)
+    assert texts.pop(4) == b"x" * 4000
+    assert texts == {1: b"text", 2: b"\xff\x00 binary \n two", 5: b"five"}
+    assert bad == {"journal-long": 1}
+
+
+@real
+def test_a_real_journal_is_gone_on_with_behind_the_cursor(files: RealJournal) -> None:
+    files.write((1, b"a"), (2, b"b"))
+    found, _, last = drain(files.opened())
+    files.write((3, b"c"))
+    assert (found, drain(files.opened(position=last.position))[0]) == ([1, 2], [3])
+
+
+@real
+def test_a_real_journal_is_gone_on_with_in_the_file_that_came_after(files: RealJournal) -> None:
+    files.write((1, b"a"), (2, b"b"))
+    position = drain(files.opened())[2].position
+    (files.folder / "system.journal").rename(files.folder / "system@1.journal")
+    files.write((3, b"c"), (4, b"d"))
+    assert drain(files.opened(position=position))[0] == [3, 4]
+
+
+@real
+def test_a_real_journal_that_was_vacuumed_is_gone_on_with_by_the_time(files: RealJournal) -> None:
+    files.write((1, b"a"), (2, b"b"))
+    position = drain(files.opened())[2].position
+    (files.folder / "system.journal").unlink()
+    files.write((1, b"a"), (2, b"b"), (3, b"c"))
+    assert drain(files.opened(position=position))[0] == [3]
+
+
+@real
+def test_a_real_journal_is_followed_through_rotation(files: RealJournal) -> None:
+    files.write((1, b"a"))
+    source = files.opened(follow=True)
+    assert await_lines(source, 1) == [1]
+    files.write((2, b"b"))
+    assert await_lines(source, 1) == [2]
+    (files.folder / "system.journal").rename(files.folder / "system@1.journal")
+    files.write((3, b"c"))
+    assert await_lines(source, 1) == [3]
+    source.close()
+
+
+@real
+def test_a_real_journal_is_begun_at_the_moment_up_to_which_another_log_was_read(
+    files: RealJournal,
+) -> None:
+    files.write((1, b"a"), (2, b"b"), (3, b"c"))
+    source = files.opened()
+    source.resume("", NOW + 2)
+    assert drain(source)[0] == [2, 3]
