@@ -38,7 +38,8 @@ class Attempt:
     *fault*: what the lines say is wrong; *told*: what Postfix's own report
     says.  *nexthop*: as Postfix names it, "" where no line did.  *queue_id*:
     the message, "" until it is told.  *closed*: its reason has been told.
-    *unsaid*: how it ended, where only the delivery line told of it.
+    *joined*: what tlsproxy(8) said of it is in it.  *unsaid*: how it ended, where only
+    the delivery line told of it.
     """
 
     when: float
@@ -56,6 +57,7 @@ class Attempt:
     attribution: Attribution = Attribution.RECIPIENT
     queue_id: str = ""
     closed: bool = False
+    joined: bool = False
     unsaid: Outcome | None = None
 
 
@@ -66,8 +68,8 @@ class Process:
     *when*: of its last line.  *nexthop*: of its next attempts, as the session
     cache named it.  *no_tlsproxy*: its next handshake fails for a local cause.
     *unwanted*: its host offered STARTTLS, which the level none passes over.
-    *queue_id*, *delivered*, *reached*: the message that it delivered last, when,
-    and the addresses whose sessions have been told for it.
+    *queue_id*, *request*, *reached*: the message that it delivered last, which delivery
+    request that was, and the addresses whose sessions have been told for it.
     """
 
     when: float
@@ -76,7 +78,7 @@ class Process:
     no_tlsproxy: bool = False
     unwanted: bool = False
     queue_id: str = ""
-    delivered: float = 0.0
+    request: str = ""
     reached: list[str] = field(default_factory=list)
 
 
@@ -109,12 +111,14 @@ def add(process: Process, attempt: Attempt) -> Attempt:
 
 
 def current(process: Process, ip: str) -> Attempt | None:
-    """Return the attempt that *process* is at, if it is at *ip* ("" for any)."""
-    if not process.attempts:
-        return None
-    last = process.attempts[-1]
-    here = last.connected and not last.closed and ip in {"", last.ip}
-    return last if here else None
+    """Return the attempt that *process* is at, if it is at *ip* ("" for any).
+
+    tlsproxy(8) is at several at once.
+    """
+    for attempt in reversed(process.attempts):
+        if ip in {"", attempt.ip}:
+            return attempt if attempt.connected and not attempt.closed else None
+    return None
 
 
 def settle(process: Process) -> None:

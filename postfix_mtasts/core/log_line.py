@@ -11,7 +11,8 @@ Read are the shapes in which Postfix's lines reach files and the journal:
 * the fields of a journal entry.
 
 Most lines of a mail log are none of our business.  What `build_filter` makes
-tells which; what it lets pass by mistake `LineParser` refuses.
+tells which; what it lets pass and `LineParser` refuses is a line of ours that is
+damaged, or has a stamp that is not read here.
 
 Whoever sends mail can put any text into a line, behind the tag: so the tag is
 taken from its place at the head and never searched for.
@@ -40,7 +41,10 @@ _MONTHS: Final = tuple(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(
 
 _CLIENTS = rb"smtp|lmtp|tlsproxy|master"
 _PROGRAM = rb"(?:" + _CLIENTS + rb"|qmgr)"
-_INTEREST = rb"/(?:" + _CLIENTS + rb")\[[0-9]"
+# The tag ends at the first bracket: looking no further takes a third of the time.
+_TO_BRACKET = rb"[^\[]*+"
+_IN_BRACKETS = rb"\[[0-9]{1,10}\]"
+_BEHIND_CLIENT = rb"(?:" + b"|".join(b"(?<=/%s)" % p for p in _CLIENTS.split(b"|")) + b")"
 _TAG = re.compile(r"[^\s\[\]]+/(smtp|lmtp|tlsproxy|qmgr|master)", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,17}", re.ASCII)
 _HEAD = re.compile(
@@ -158,10 +162,18 @@ class LineParser:
 def build_filter(own_senders: Collection[str] = ()) -> Callable[[bytes], bool]:
     """Return what tells, in less than a microsecond, whether a line may matter here.
 
-    Of the queue manager's lines only those of messages from *own_senders* do.
+    Of the queue manager's lines only those of messages from *own_senders* do, and
+    where there are such senders those that say that a message is gone.
     """
-    search = re.compile(_INTEREST + _own(own_senders)).search
-    return lambda line: search(line) is not None
+    tagged = _BEHIND_CLIENT + _IN_BRACKETS + rb"(?=: )" + _own(own_senders)
+    match = re.compile(_TO_BRACKET + rb"(?:" + tagged + rb")").match
+
+    def matters(line: bytes) -> bool:
+        found = match(line)
+        # Behind the first ": " whatever looks like a tag is somebody's text.
+        return found is not None and line.find(b": ", 0, found.end()) < 0
+
+    return matters
 
 
 def build_journal_filter(own_senders: Collection[str] = ()) -> Callable[[bytes], bool]:
@@ -175,7 +187,8 @@ def _own(own_senders: Collection[str]) -> bytes:
     if not own_senders:
         return b""
     senders = b"|".join(re.escape(sender.encode()) for sender in sorted(own_senders))
-    return rb"|/qmgr\[[0-9]+\]: [0-9A-Za-z]+: from=<(?i:" + senders + rb")>"
+    told = rb"(?:from=<(?i:" + senders + rb")>|removed$)"
+    return rb"|(?<=/qmgr)" + _IN_BRACKETS + rb"(?=: [0-9A-Za-z]+: " + told + rb")"
 
 
 def parse_journal(fields: Mapping[str, object]) -> LogLine | None:

@@ -135,29 +135,57 @@ class TlsUse(Enum):
     OTHER = "not wanted, not decided, or not as wanted"
 
 
+class Status(Enum):
+    """What ``status=`` of a delivery line says."""
+
+    SENT = "sent"
+    DEFERRED = "deferred"
+    BOUNCED = "bounced"
+    OTHER = "a probe, or a bounce that soft_bounce held back"
+
+
 class Delivery(NamedTuple):
     """The end of a recipient's delivery attempt.
 
-    *domain*: of the recipient, as written, "" without one.  *relay*: `None`
-    unless it is a host with an address.  *reused*: an old connection.
-    *spoke*: the server took part in the SMTP dialogue beyond EHLO.
+    *recipient*: as logged, without angle brackets; *original*: as it was before
+    aliases, "" where it was the same.  *request*: how long the message was on its way
+    to this process, the same text for all recipients of one delivery request and
+    another one for each.  *relay*: `None` unless it is a host with an address.
+    *reused*: an old connection.  *spoke*: the server took part in the SMTP dialogue
+    beyond EHLO.
     """
 
     queue_id: str
-    domain: str
+    recipient: str
+    original: str
+    request: str
     relay: Peer | None
     reused: bool
     tls: TlsUse
+    status: Status
     spoke: bool
     verdict: Verdict
     peer: Peer | None  # whom the verdict names
 
+    @property
+    def domain(self) -> str:
+        """Of the recipient, as written, "" without one."""
+        _local, at, domain = self.recipient.rpartition("@")
+        return domain if at else ""
+
 
 class Sender(NamedTuple):
-    """A message became active; *sender* is its envelope sender."""
+    """A message became active, or *expired*; *sender* is its envelope sender."""
 
     queue_id: str
     sender: str
+    expired: bool
+
+
+class Removed(NamedTuple):
+    """A message left the queue."""
+
+    queue_id: str
 
 
 class ProcessEnded(NamedTuple):
@@ -179,6 +207,7 @@ Message: TypeAlias = (
     | Skipped
     | Delivery
     | Sender
+    | Removed
     | ProcessEnded
 )
 
@@ -212,7 +241,8 @@ _NO_PROXY = re.compile(rb"warning: [^:]{0,60}tlsproxy service")
 _QUEUED = re.compile(_ID + rb": ")
 _DELIVERY = re.compile(
     _ID + rb": to=" + _ADDRESS + rb", (?:orig_to=" + _ADDRESS + rb", )?"
-    rb"relay=(?:" + _NA + rb"|[^,]*), (?:conn_use=([0-9]+), )?delay=[0-9.]+, delays=[0-9./]+, "
+    rb"relay=(?:" + _NA + rb"|[^,]*), (?:conn_use=([0-9]+), )?delay=[0-9.]+, "
+    rb"delays=([0-9.]*/?[0-9.]*)[0-9./]*, "
     rb"(?:tls=([^,\s]*), )?dsn=[0-9.]+, status=([A-Za-z]+)(?: \((.*))?",
     re.DOTALL,
 )
@@ -232,7 +262,8 @@ _CERTIFICATE = re.compile(
 _DIALOGUE = re.compile(
     rb"\(in reply to (?:MAIL FROM|RCPT TO|DATA|end of DATA) command\)\)?\Z", re.DOTALL
 )
-_SENDER = re.compile(_ID + rb": from=" + _ADDRESS + rb", ")
+_SENDER = re.compile(_ID + rb": from=" + _ADDRESS + rb", (status=(?:force-)?expired)?")
+_REMOVED = re.compile(_ID + rb": removed\Z")
 _ENDED = re.compile(rb"warning: process \S+ pid ([0-9]{1,10}) (?:exit|killed)")
 
 _POLICY_FAULTS = (
@@ -249,6 +280,7 @@ _VERIFY_FAULTS = (
     (b"num=62:", ResultType.CERTIFICATE_HOST_MISMATCH),
     (b"num=65:", ResultType.CERTIFICATE_NOT_TRUSTED),
 )
+_STATUS = {status.value.encode(): status for status in Status}
 _EXTERNAL = re.compile(rb"external policy failure \(([a-z-]+)\)")
 _NUMBERED = re.compile(rb"num=[0-9]+:")
 _TYPES = {kind.value: kind for kind in ResultType}
@@ -274,11 +306,18 @@ def _parse_client(text: bytes) -> Message | None:
 
 
 def _parse_queue(text: bytes) -> Message | None:
+    removed = _REMOVED.match(text)
+    if removed:
+        return Removed(removed[1].decode("ascii"))
     sender = _SENDER.match(text)
     if sender is None:
         return None
-    queue_id, address = sender.groups()
-    return Sender(queue_id=queue_id.decode("ascii"), sender=address.decode("utf-8", "replace"))
+    queue_id, address, expired = sender.groups()
+    return Sender(
+        queue_id=queue_id.decode("ascii"),
+        sender=address.decode("utf-8", "replace"),
+        expired=expired is not None,
+    )
 
 
 def _parse_master(text: bytes) -> Message | None:
@@ -374,16 +413,19 @@ def _parse_delivery(text: bytes) -> Delivery | None:
     found = _DELIVERY.match(text)
     if found is None:
         return None
-    queue_id, address, _orig, mx, ip, port, use, tls, status, reason = found.groups(b"")
-    _local, at, domain = address.rpartition(b"@")
+    groups = found.groups(b"")
+    queue_id, recipient, original, mx, ip, port, use, request, tls, status, reason = groups
     verdict, peer = _parse_verdict(reason)
     went = status in {b"sent", b"deliverable"}
     return Delivery(
         queue_id=queue_id.decode("ascii"),
-        domain=domain.decode("utf-8", "replace") if at else "",
+        recipient=recipient.decode("utf-8", "replace"),
+        original=original.decode("utf-8", "replace"),
+        request=request.decode("ascii"),
         relay=_peer(mx, ip, port) if ip else None,
         reused=use != b"",
         tls=_parse_use(tls),
+        status=_STATUS.get(status, Status.OTHER),
         spoke=went or _DIALOGUE.search(reason) is not None,
         verdict=verdict,
         peer=peer,

@@ -7,7 +7,7 @@ JSON form is small: what has been told and cannot matter any more is not kept.
 Limits: `MAX_PROCESSES` processes, the least recently heard forgotten first, and
 each after `FORGET` seconds of log time without a line, since process ids are
 used again; `MAX_FAULTS` hosts whose certificates did not pass, for sessions
-resumed later; `MAX_OWN` queued reports of our own.
+resumed later; reports of our own as `core/own_mail.py` says.
 """
 
 from collections import OrderedDict
@@ -19,16 +19,14 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from postfix_mtasts.core.attempt import Attempt, Process
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.log_line import Origin
+from postfix_mtasts.core.own_mail import OwnQueue, build_own_queue, parse_own_queue
 from postfix_mtasts.core.tls_event import Attribution, DatagramFate, Fault, ResultType
 
 MAX_PROCESSES = 4096
 MAX_FAULTS = 256
-MAX_OWN = 1024
 FORGET = 3600.0  # seconds
-_VERSION: Final = 1
+_VERSION: Final = 2
 
-K = TypeVar("K")
-V = TypeVar("V")
 T = TypeVar("T")
 
 
@@ -36,14 +34,13 @@ T = TypeVar("T")
 class State:
     """The memory of a `SessionTracker`; each table has its newest entry last.
 
-    *faults*: by logging host and address.  *own*: when a report of our own was
-    last put to work, by logging host and queue id.
+    *faults*: by logging host and address.  *own*: reports of ours in the queues.
     """
 
     clients: OrderedDict[Origin, Process] = field(default_factory=OrderedDict)
     proxies: OrderedDict[Origin, Process] = field(default_factory=OrderedDict)
     faults: OrderedDict[tuple[str, str], Fault] = field(default_factory=OrderedDict)
-    own: OrderedDict[tuple[str, str], float] = field(default_factory=OrderedDict)
+    own: OwnQueue = field(default_factory=OwnQueue)
 
 
 def process_of(table: OrderedDict[Origin, Process], key: Origin, when: float) -> Process:
@@ -55,14 +52,6 @@ def process_of(table: OrderedDict[Origin, Process], key: Origin, when: float) ->
     process.when = when
     table.move_to_end(key)
     return process
-
-
-def remember(table: OrderedDict[K, V], key: K, value: V, limit: int) -> None:
-    """Put *value* into *table* as its newest, at the cost of the oldest."""
-    table[key] = value
-    table.move_to_end(key)
-    if len(table) > limit:
-        table.popitem(last=False)
 
 
 def _forget(table: OrderedDict[Origin, Process], when: float) -> None:
@@ -138,6 +127,7 @@ _ATTEMPT: tuple[_Field[Any], ...] = (
     _Field("attribution", _build_enum, Attribution),
     _text("queue_id"),
     _flag("closed"),
+    _flag("joined"),
 )
 
 
@@ -169,7 +159,7 @@ _PROCESS: tuple[_Field[Any], ...] = (
     _flag("no_tlsproxy"),
     _flag("unwanted"),
     _text("queue_id"),
-    _Field("delivered", _same, _number),
+    _text("request"),
     _Field("reached", list, _parse_texts),
 )
 
@@ -181,7 +171,7 @@ def build_state(state: State) -> dict[str, object]:
         "clients": _build_processes(state.clients),
         "proxies": _build_processes(state.proxies),
         "faults": [[*key, _build_fault(fault)] for key, fault in state.faults.items()],
-        "own": [[*key, when] for key, when in state.own.items()],
+        "own": build_own_queue(state.own),
     }
 
 
@@ -198,7 +188,7 @@ def parse_state(value: object) -> State:
             clients=_parse_processes(table["clients"]),
             proxies=_parse_processes(table["proxies"]),
             faults=OrderedDict(map(_parse_known_fault, _exactly(list)(table["faults"]))),
-            own=OrderedDict(map(_parse_own, _exactly(list)(table["own"]))),
+            own=parse_own_queue(table["own"]),
         )
     except (KeyError, TypeError, ValueError):
         raise ParseError("the state of the log reader is damaged") from None
@@ -224,8 +214,3 @@ def _parse_known_fault(value: object) -> tuple[tuple[str, str], Fault]:
     if known is None:
         raise TypeError
     return (_exactly(str)(host), _exactly(str)(ip)), known
-
-
-def _parse_own(value: object) -> tuple[tuple[str, str], float]:
-    host, queue_id, when = _exactly(list)(value)
-    return (_exactly(str)(host), _exactly(str)(queue_id)), _number(when)

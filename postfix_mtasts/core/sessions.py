@@ -15,27 +15,28 @@ for each logging host, syslog tag and process id:
 The policy domain is the next-hop, which is known, the surest way first, from
 Postfix's TLSRPT line; from a policy that stopped it; from a TLS session cache
 key; from what the same process asked the policy daemon; from what the
-operator routes; else it is the domain of the recipient.  Next-hops in
+operator routes; else it is the domain of the recipient.  The event says which,
+and the last is a guess to be checked: `TlsEvent.is_with`.  Next-hops in
 brackets, with a port or which are addresses have no policy and no events, and
 neither has a guess where the port is not that of MX hosts.
 
 With connection reuse tlsproxy(8) makes the handshakes and logs them; smtp(8)
-logs those that stood again.  The twin is not counted: it is kept for
-`TWIN` seconds, to add what it alone says to what smtp(8) says of that address.
+logs those that stood again, a moment later.  The twin is not counted: it adds what
+it alone says to what smtp(8) says of that address nearest to it in time.  Syslog
+daemons with several inputs or threads can bring the two in the wrong order, so one
+that was not there yet is looked for again at the delivery.
 
 BUGS: Below smtp_tls_loglevel 1 and without TLSRPT or ``tls=`` sessions that
-went well cannot be seen.  Where a recipient's domain is the only clue, mail
-that went to a fallback relay is taken for a session with the domain's own
-hosts.  The certificate fault of a resumed session is that of the last one seen
-at that address, whatever the next-hop was.  A request cut in two by
-smtp_destination_recipient_limit, sent by one process in the clear, is one.  A
-queue id that one of our reports had a day ago is taken for its.
+went well cannot be seen.  The certificate fault of a resumed session is that of the
+last one seen at that address, whatever the next-hop was.  A handshake that failed
+in tlsproxy(8) is not seen where the log has its line behind that of smtp(8).
 """
 
 import ipaddress
-import math
 import re
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
@@ -43,6 +44,7 @@ from postfix_mtasts.core.attempt import Attempt, Process, add, current, judge, o
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.log_line import LogLine, Origin
 from postfix_mtasts.core.names import SMTP_PORT, Form, parse_domain, parse_nexthop
+from postfix_mtasts.core.own_mail import Fate, remember
 from postfix_mtasts.core.postfix_log import (
     HANDSHAKE_FAILURE,
     NO_STARTTLS,
@@ -51,6 +53,7 @@ from postfix_mtasts.core.postfix_log import (
     Message,
     Peer,
     ProcessEnded,
+    Removed,
     ResumedUntrusted,
     Sender,
     Skipped,
@@ -59,13 +62,7 @@ from postfix_mtasts.core.postfix_log import (
     Verdict,
     parse_message,
 )
-from postfix_mtasts.core.session_state import (
-    MAX_FAULTS,
-    MAX_OWN,
-    State,
-    process_of,
-    remember,
-)
+from postfix_mtasts.core.session_state import MAX_FAULTS, State, process_of
 from postfix_mtasts.core.tls_event import (
     Attribution,
     DatagramFate,
@@ -75,9 +72,15 @@ from postfix_mtasts.core.tls_event import (
     TlsEvent,
 )
 
-TWIN = 10.0  # seconds between what tlsproxy(8) and smtp(8) say of one handshake
-SAME_REQUEST = 300.0  # seconds; the soonest that a message is tried again by default
-OWN = 86400.0  # seconds that a queue id is taken for that of a report put to work
+TWIN = 60.0
+"""Seconds between what tlsproxy(8) and smtp(8) say of one handshake: a busy disk's worth.
+
+Commonly they are milliseconds, but the line on a failure waits for defer(8) to write.
+"""
+
+MAX_FATES = 10_000
+"""Fates of our own reports that are kept for whoever takes them, the newest."""
+
 _LMTP_PORT: Final = 24
 # Most addresses; `ipaddress` takes five times as long.
 _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!\Z)|\Z)){4}")
@@ -120,6 +123,7 @@ class SessionTracker:
         routed: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.state = State() if state is None else state
+        self._fates: deque[Fate] = deque(maxlen=MAX_FATES)
         self._own_senders = frozenset(sender.lower() for sender in own_senders)
         self._asked = asked
         self._routed = routed
@@ -138,6 +142,12 @@ class SessionTracker:
             self._hear_manager(line, message)
         return ()
 
+    def take_fates(self) -> tuple[Fate, ...]:
+        """Return what has become of reports of ours since this was last asked."""
+        taken = tuple(self._fates)
+        self._fates.clear()
+        return taken
+
     def _hear_client(self, line: LogLine, message: Message) -> tuple[TlsEvent, ...]:
         process = process_of(self.state.clients, line.origin, line.when)
         if isinstance(message, Delivery):
@@ -146,7 +156,7 @@ class SessionTracker:
             return self._skip(line, process, message)
         observe(process, self._recall(line, message), line.when)
         if isinstance(message, Established) and not message.reused and self.state.proxies:
-            self._join_twin(line, process.attempts[-1])
+            self._join_twin(line.origin.host, process.attempts[-1])
         return ()
 
     def _hear_proxy(self, line: LogLine, message: Message) -> None:
@@ -157,17 +167,23 @@ class SessionTracker:
     def _hear_manager(self, line: LogLine, message: Message) -> None:
         if isinstance(message, Sender):
             self._note_sender(line, message)
+        elif isinstance(message, Removed):
+            self.state.own.forget((line.origin.host, message.queue_id))
         elif isinstance(message, ProcessEnded):
             self._drop(line, lambda origin: origin.pid == message.pid)
         else:  # Note.STARTED
             self._drop(line, lambda _origin: True)
 
     def _note_sender(self, line: LogLine, message: Sender) -> None:
-        key = (line.origin.host, message.queue_id)
+        own, key = self.state.own, (line.origin.host, message.queue_id)
         if message.sender.lower() in self._own_senders:
-            remember(self.state.own, key, line.when, MAX_OWN)
+            self._note_fate(own.hear_sender(key, message, line.when))
         else:
-            self.state.own.pop(key, None)
+            own.forget(key)
+
+    def _note_fate(self, fate: Fate | None) -> None:
+        if fate is not None:
+            self._fates.append(fate)
 
     def _drop(self, line: LogLine, ended: Callable[[Origin], bool]) -> None:
         """Forget the processes of the Postfix instance of master(8)'s *line* that *ended*."""
@@ -187,25 +203,31 @@ class SessionTracker:
             remember(self.state.faults, key, message.fault, MAX_FAULTS)
         return message
 
-    def _join_twin(self, line: LogLine, attempt: Attempt) -> None:
+    def _join_twin(self, host: str, attempt: Attempt) -> None:
         """Add to *attempt*, which stands, what only tlsproxy(8) said of it."""
-        twin = self._take_twin(line, attempt.ip, broken=False)
+        twin = self._take_twin(host, attempt.ip, attempt.when, broken=False)
         if twin is None:
             return
+        attempt.joined = True
         attempt.fault = attempt.fault or twin.fault
         if twin.datagram is not DatagramFate.NONE:
             attempt.told, attempt.datagram = twin.told, twin.datagram
             attempt.nexthop, attempt.attribution = twin.nexthop, twin.attribution
 
-    def _take_twin(self, line: LogLine, ip: str, *, broken: bool) -> Attempt | None:
-        """Remove and return the oldest attempt of tlsproxy(8) at *ip* ("" for any)."""
-        for origin, process in self.state.proxies.items():
-            for twin in process.attempts if origin.host == line.origin.host else ():
-                here = ip in {"", twin.ip} and _near(twin.when, line.when)
-                if here and twin.failed is broken:
-                    process.attempts.remove(twin)
-                    return twin
-        return None
+    def _take_twin(self, host: str, ip: str, when: float, *, broken: bool) -> Attempt | None:
+        """Remove and return what tlsproxy(8) said of *ip* ("" for any) nearest to *when*."""
+        found = [
+            (abs(twin.when - when), process.attempts, twin)
+            for origin, process in self.state.proxies.items()
+            if origin.host == host
+            for twin in process.attempts
+            if twin.failed is broken and ip in {"", twin.ip} and _near(twin.when, when)
+        ]
+        if not found:
+            return None
+        _distance, attempts, nearest = min(found, key=itemgetter(0))
+        attempts.remove(nearest)
+        return nearest
 
     def _turn_to(self, line: LogLine, process: Process, queue_id: str) -> tuple[TlsEvent, ...]:
         """Bind the attempts of *process* to *queue_id*.
@@ -235,18 +257,33 @@ class SessionTracker:
 
     def _deliver(self, line: LogLine, process: Process, message: Delivery) -> tuple[TlsEvent, ...]:
         events = self._turn_to(line, process, message.queue_id)
-        if not _same_request(process, message.queue_id, line.when):
+        if process.request != message.request or process.queue_id != message.queue_id:
+            process.queue_id, process.request = message.queue_id, message.request
             process.reached = []
         if message.verdict is not Verdict.OTHER:
             self._fail(line, process, message, message.peer or message.relay)
         self._note_unsaid(line, process, message)
         if process.attempts:
-            recipient = self._recipient_domain(message.domain)
-            events += self._tell(line, process.attempts, recipient)
+            self._complete(line, process, message)
+            events += self._tell(line, process.attempts, self._recipient_domain(message.domain))
             settle(process)
-        process.queue_id, process.delivered = message.queue_id, line.when
         process.nexthop, process.unwanted, process.no_tlsproxy = "", False, False
+        key = (line.origin.host, message.queue_id)
+        if key in self.state.own.active:
+            self._note_fate(self.state.own.hear_delivery(key, message, line.when))
         return events
+
+    def _complete(self, line: LogLine, process: Process, message: Delivery) -> None:
+        """Note what can be told only now of attempts of *process*.
+
+        That is the port, which no line on STARTTLS names and all hosts of a request
+        have in common, and what tlsproxy(8) said too late.
+        """
+        for attempt in process.attempts:
+            if message.relay is not None and not attempt.port:
+                attempt.port = message.relay.port
+            if self.state.proxies and attempt.established and not attempt.joined:
+                self._join_twin(line.origin.host, attempt)
 
     def _fail(
         self, line: LogLine, process: Process, message: Delivery | Skipped, peer: Peer | None
@@ -264,11 +301,14 @@ class SessionTracker:
     ) -> Attempt | None:
         """Return the attempt of which only the reason tells, `None` where it has been told."""
         mx, ip, port = peer or ("", "", 0)
-        if _same_request(process, message.queue_id, line.when) and ip in process.reached:
+        # A host is given up once, but a delivery is told for each recipient.
+        if isinstance(message, Delivery) and ip in process.reached:
             return None
         if message.verdict is not Verdict.HANDSHAKE:
             return add(process, Attempt(when=line.when, mx=mx, ip=ip, port=port))
-        twin = None if process.no_tlsproxy else self._take_twin(line, ip, broken=True)
+        if process.no_tlsproxy:
+            return None
+        twin = self._take_twin(line.origin.host, ip, line.when, broken=True)
         if twin is not None:
             twin.mx = twin.mx or mx
             add(process, twin)
@@ -321,7 +361,6 @@ class SessionTracker:
         if not domain:
             return None
         outcome, fault = judge(attempt)
-        put_to_work = self.state.own.get((line.origin.host, attempt.queue_id), -math.inf)
         return TlsEvent(
             when=attempt.when,
             domain=domain,
@@ -331,7 +370,7 @@ class SessionTracker:
             ip=_address(attempt.ip),
             connected=attempt.connected,
             queue_id=attempt.queue_id,
-            ours=line.when - put_to_work <= OWN,
+            ours=self.state.own.has((line.origin.host, attempt.queue_id), line.when),
             service=line.origin.tag,
             datagram=attempt.datagram,
             attribution=attribution,
@@ -345,8 +384,9 @@ class SessionTracker:
         *named*: the attempts of the same request whose next-hop Postfix named.
         """
         if named:
-            source = attempt if attempt.nexthop else named[0]
-            return _policy_domain(source.nexthop), source.attribution
+            if attempt.nexthop:
+                return _policy_domain(attempt.nexthop), attempt.attribution
+            return _policy_domain(named[0].nexthop), Attribution.REQUEST
         asked = self._asked(line.origin.host, line.origin.pid, attempt.when)
         if asked:
             return _policy_domain(asked), Attribution.QUERY
@@ -364,10 +404,6 @@ class SessionTracker:
 
 def _near(earlier: float, later: float) -> bool:
     return abs(later - earlier) <= TWIN
-
-
-def _same_request(process: Process, queue_id: str, when: float) -> bool:
-    return process.queue_id == queue_id and when - process.delivered <= SAME_REQUEST
 
 
 def _policy_domain(nexthop: str) -> str:

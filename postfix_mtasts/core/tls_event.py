@@ -16,6 +16,7 @@ Counting once: where Postfix's datagrams are counted, of the log's events only
 those count that `adds_to_datagrams`.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 
@@ -69,7 +70,11 @@ class Attribution(Enum):
     POLICY_LOOKUP = "policy-lookup"  # Postfix names it where a policy stopped it
     SESSION_CACHE = "session-cache"  # Postfix names it in a TLS session cache key
     QUERY = "query"  # the same process asked the policy daemon for it
+    REQUEST = "request"  # guessed: Postfix names it for another session of the message
     RECIPIENT = "recipient"  # guessed: wrong where mail is routed by transport or relayhost
+
+
+_GUESSES = (Attribution.REQUEST, Attribution.RECIPIENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +114,21 @@ class TlsEvent:
     source: Source = Source.LOG
     datagram: DatagramFate = DatagramFate.NONE
     attribution: Attribution = Attribution.RECIPIENT
+
+    def is_with(self, hosts: Collection[str] | None) -> bool:
+        """Return whether it was a session with the domain, whose MX *hosts* these are.
+
+        A domain that Postfix did not name for this session is a guess.  Mail that went
+        through a smarthost, a content filter or a fallback relay did not go to one of
+        its hosts, nor did what a service said that is called "relay"; what no host is
+        named for went to an address.  `None` for *hosts* that are not known: then the
+        guess has to do.
+        """
+        if self.attribution not in _GUESSES:
+            return True
+        if "relay" in self.service.split("/")[1:-1]:
+            return False
+        return hosts is None or self.mx in hosts
 
     @property
     def adds_to_datagrams(self) -> bool:

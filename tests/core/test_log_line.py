@@ -157,12 +157,28 @@ def test_processes_that_come_and_go_are_not_remembered_for_ever() -> None:
         (b"Nov 21 17:00:48 h postfix/smtpd[1]: x", False),
         (b"Nov 21 17:00:48 h postfix/qmgr[1]: ABC123: from=<A+b@me.example>, size=1", True),
         (b"Nov 21 17:00:48 h postfix/qmgr[1]: ABC123: from=<aab@me.example>, size=1", False),
-        (b"Nov 21 17:00:48 h postfix/qmgr[1]: ABC123: removed", False),
+        (b"Nov 21 17:00:48 h postfix/qmgr[1]: ABC123: removed", True),
+        (b"Nov 21 17:00:48 h postfix/qmgr[1]: ABC123: removed by hand", False),
     ],
 )
 def test_the_filter_lets_pass_what_matters(line: bytes, *, matters: bool) -> None:
     assert build_filter(["a+b@me.example"])(line) is matters
     assert build_filter()(line) is (matters and b"qmgr" not in line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Nov 21 17:00:48 h dovecot: imap(u): postfix/smtp[1]: x",
+        b"2026-11-21T17:00:48Z h dovecot: to=<a postfix/smtp[1]: x>",
+        b"2026-11-21T17:00:48Z h postfix/smtpd[1]: ABC123: client=x/smtp[1]: x",
+        b"2026-11-21T17:00:48Z h postfix/cleanup[1]: ABC123: message-id=</qmgr[1]: A: removed",
+        b"2026-11-21T17:00:48Z h kernel: /smtp[x]: y",
+        b"2026-11-21T17:00:48Z h postfix/smtp[25",
+    ],
+)
+def test_the_filter_is_not_misled_by_what_looks_like_a_tag(line: bytes) -> None:
+    assert not build_filter(["a@me.example"])(line)
 
 
 def test_the_journal_filter_knows_programs_by_their_identifier() -> None:

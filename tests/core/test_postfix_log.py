@@ -12,10 +12,12 @@ from postfix_mtasts.core.postfix_log import (
     Peer,
     PolicyError,
     ProcessEnded,
+    Removed,
     ResumedUntrusted,
     Sender,
     SessionKey,
     Skipped,
+    Status,
     TlsaUnusable,
     Tlsrpt,
     TlsUse,
@@ -196,14 +198,33 @@ def test_a_delivery_line_is_read_whole() -> None:
     )
     assert delivery(text) == Delivery(
         queue_id="4jWz6k4fvqzMhY4",
-        domain="Final.example",
+        recipient="u@Final.example",
+        original="x@first.example",
+        request="0.1/0",
         relay=PEER,
         reused=True,
         tls=TlsUse.USED,
+        status=Status.SENT,
         spoke=True,
         verdict=Verdict.OTHER,
         peer=None,
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "meaning"),
+    [
+        (b"sent", Status.SENT),
+        (b"deferred", Status.DEFERRED),
+        (b"bounced", Status.BOUNCED),
+        (b"SOFTBOUNCE", Status.OTHER),
+        (b"undeliverable", Status.OTHER),
+    ],
+)
+def test_a_status_is_one_of_few(status: bytes, meaning: Status) -> None:
+    rest = b", delay=1, delays=0/0/0/0, dsn=2.0.0, status=" + status
+    found = delivery(b"ABC123: to=<u@d.example>, relay=none" + rest)
+    assert (found.status, found.original) == (meaning, "")
 
 
 @pytest.mark.parametrize(
@@ -347,9 +368,28 @@ def test_a_server_spoke_if_the_dialogue_went_beyond_ehlo(status: bytes, *, spoke
 @pytest.mark.parametrize(
     ("program", "text", "message"),
     [
-        ("qmgr", b"ABC123: from=<a@b.example>, size=1, nrcpt=1", Sender("ABC123", "a@b.example")),
-        ("qmgr", b"ABC123: from=<>, size=1, nrcpt=1 (queue active)", Sender("ABC123", "")),
-        ("qmgr", b"ABC123: removed", None),
+        (
+            "qmgr",
+            b"ABC123: from=<a@b.example>, size=1, nrcpt=1",
+            Sender("ABC123", "a@b.example", expired=False),
+        ),
+        (
+            "qmgr",
+            b"ABC123: from=<>, size=1, nrcpt=1 (queue active)",
+            Sender("ABC123", "", expired=False),
+        ),
+        (
+            "qmgr",
+            b"ABC123: from=<a@b.example>, status=expired, returned to sender",
+            Sender("ABC123", "a@b.example", expired=True),
+        ),
+        (
+            "qmgr",
+            b"ABC123: from=<a@b.example>, status=force-expired, returned to sender",
+            Sender("ABC123", "a@b.example", expired=True),
+        ),
+        ("qmgr", b"ABC123: removed", Removed("ABC123")),
+        ("qmgr", b"ABC123: removed?", None),
         ("master", b"daemon started -- version 3.10.5", Note.STARTED),
         (
             "master",

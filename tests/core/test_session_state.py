@@ -15,7 +15,6 @@ from postfix_mtasts.core.session_state import (
     build_state,
     parse_state,
     process_of,
-    remember,
 )
 from postfix_mtasts.core.tls_event import Attribution, DatagramFate, Fault, ResultType
 
@@ -40,6 +39,7 @@ def full_state() -> State:
         attribution=Attribution.TLSRPT,
         queue_id="ABC123",
         closed=True,
+        joined=True,
     )
     process = Process(
         when=2.0,
@@ -48,14 +48,14 @@ def full_state() -> State:
         no_tlsproxy=True,
         unwanted=True,
         queue_id="ABC124",
-        delivered=1.0,
+        request="0.1/0.01",
         reached=["192.0.2.1"],
     )
     state = State()
     state.clients[ORIGIN] = process
     state.proxies[ORIGIN._replace(program="tlsproxy")] = Process(when=3)
     state.faults["mta", "192.0.2.1"] = EXPIRED
-    state.own["mta", "ABC123"] = 4.0
+    state.own.active["mta", "ABC123"] = 4
     return state
 
 
@@ -78,7 +78,7 @@ def damaged() -> list[Any]:
     """Return built states of which each has one thing wrong."""
     built = json.dumps(build_state(full_state()))
     changes = [
-        ('"version": 1', '"version": 2'),
+        ('"version": 2', '"version": 3'),
         ('"mta"', "7"),
         ("192.0.2.1", "\\u0000"),
         ('"certificate-expired"', '"of-tomorrow"'),
@@ -88,13 +88,13 @@ def damaged() -> list[Any]:
         (", 25,", ", 25.0,"),
         ('"own"', '"owned"'),
         ('["certificate-expired", "why"]]', "null]"),
-        ('"ABC123", 4.0', '"ABC123", 4.0, 5'),
+        ('4, "ABC123"', '4.0, "ABC123"'),
     ]
     return [json.loads(built.replace(old, new)) for old, new in changes]
 
 
 @pytest.mark.parametrize(
-    "value", [None, [], {}, {"version": 1}, "x", *damaged()[:2], *damaged()[3:]]
+    "value", [None, [], {}, {"version": 2}, "x", *damaged()[:2], *damaged()[3:]]
 )
 def test_a_damaged_state_is_refused_in_words(value: object) -> None:
     with pytest.raises(ParseError, match="the state of the log reader is"):
@@ -120,10 +120,3 @@ def test_an_hour_of_silence_is_forgotten() -> None:
     assert ORIGIN in table
     process_of(table, ORIGIN._replace(pid=9), 7201.0)
     assert ORIGIN not in table
-
-
-def test_what_is_remembered_is_bounded_and_newest_last() -> None:
-    table: OrderedDict[str, int] = OrderedDict()
-    for number, key in enumerate("abac"):
-        remember(table, key, number, 2)
-    assert list(table.items()) == [("a", 2), ("c", 3)]

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from postfix_mtasts.core import sessions
 from postfix_mtasts.core.log_line import LogLine, Origin
+from postfix_mtasts.core.own_mail import Fate
 from postfix_mtasts.core.session_state import build_state, parse_state
 from postfix_mtasts.core.sessions import SessionTracker
 from postfix_mtasts.core.tls_event import (
@@ -52,9 +54,9 @@ def wanted(domain: dict[str, Any]) -> list[tuple[str, str, str, str | None]]:
 def test_a_recorded_log_gives_exactly_the_sessions_that_took_place(name: str, form: str) -> None:
     events = events_of(parse_lines(read_lines(name, form)))
     for domain in expected_domains(name):
-        sessions = counted(events, domain["policy_domain"])
-        assert sessions == wanted(domain)
-        outcomes = [outcome for _mx, _ip, outcome, _kind in sessions]
+        found = counted(events, domain["policy_domain"])
+        assert found == wanted(domain)
+        outcomes = [outcome for _mx, _ip, outcome, _kind in found]
         assert outcomes.count("success") == domain.get("successful_sessions", 0)
         assert outcomes.count("failure") == domain.get("failed_sessions", 0)
     named = {domain["policy_domain"] for domain in expected_domains(name)}
@@ -187,14 +189,46 @@ def test_lines_on_tls_between_recipients_are_another_session() -> None:
     assert brief(log.say(UP_B, sent("v@a.example", B))) == [("a.example", "192.0.2.2", "success")]
 
 
-def test_a_retry_is_a_session_of_its_own() -> None:
+def of_request(line: str, waited: float) -> str:
+    """Return *line* as of the request that began when its message had *waited* so long."""
+    return line.replace("delays=0/0", f"delays={waited}/0.01")
+
+
+NOT_OFFERED = f"TLS is required, but was not offered by host {A[:-3]}"
+
+
+@pytest.mark.parametrize("seconds", [1, 299, 301, 4000])
+def test_a_retry_is_a_session_of_its_own_however_soon(seconds: int) -> None:
     log = Log()
-    failed = f"TLS is required, but was not offered by host {A[:-3]}"
-    assert len(log.say(deferred(failed))) == 1
-    assert log.say(deferred(failed, to="v@a.example")) == []
-    log.now += 400
-    assert brief(log.say(deferred(failed))) == [
-        ("a.example", "192.0.2.1", "starttls-not-supported")
+    first, again = of_request(deferred(NOT_OFFERED), 0.1), of_request(deferred(NOT_OFFERED), 9)
+    failed = [("a.example", "192.0.2.1", "starttls-not-supported")]
+    assert brief(log.say(first)) == failed
+    assert log.say(first.replace("u@", "v@")) == []
+    log.now += seconds
+    assert brief(log.say(again)) == failed
+    assert log.say(again.replace("u@", "v@")) == []
+
+
+def test_a_retry_in_the_clear_is_a_session_of_its_own() -> None:
+    log = Log()
+    told = [log.say(of_request(sent(to), waited)) for waited in (1, 5) for to in ("u@a", "v@a")]
+    assert [len(events) for events in told] == [1, 0, 1, 0]
+
+
+def test_a_recipient_told_late_is_of_the_same_session() -> None:
+    log = Log()
+    assert len(log.say(of_request(deferred(NOT_OFFERED), 3))) == 1
+    log.now += 900
+    assert log.say(of_request(deferred(NOT_OFFERED, to="v@a.example"), 3)) == []
+
+
+def test_a_host_that_is_given_up_again_is_a_session_of_its_own() -> None:
+    log = Log()
+    log.say(deferred(NOT_OFFERED))
+    events = log.say(f"ABC123: {NOT_OFFERED}", UP_B, of_request(sent(relay=B), 9))
+    assert brief(events) == [
+        ("a.example", "192.0.2.1", "starttls-not-supported"),
+        ("a.example", "192.0.2.2", "success"),
     ]
 
 
@@ -334,6 +368,23 @@ def test_a_port_that_is_not_of_mx_hosts_is_no_guess() -> None:
     assert [event.service for event in lmtp] == ["postfix/lmtp"]
 
 
+def test_a_host_without_starttls_has_the_port_of_its_request() -> None:
+    smarthost = B.replace(":25", ":587")
+    why = f"ABC123: {NOT_OFFERED}"
+    refused = NOT_OFFERED.replace(A[:-3], B[:-3])
+    assert Log().say(why, deferred(refused, smarthost)) == []
+    assert len(Log().say(why, deferred(refused, B))) == 2
+    assert len(Log().say(why, deferred("timed out", "none"))) == 1
+
+
+def test_what_another_session_of_the_request_was_for_is_a_guess() -> None:
+    events = Log().say(UP_A, RPT, "ABC123: host said: 450", UP_B, sent(relay=B))
+    assert [(e.domain, e.attribution) for e in events] == [
+        ("d.example", Attribution.TLSRPT),
+        ("d.example", Attribution.REQUEST),
+    ]
+
+
 def test_names_and_addresses_are_brought_into_one_spelling_or_left_out() -> None:
     up = "Trusted TLS connection established to MX.A.Example[2001:DB8::1]:25: TLSv1.3"
     (event,) = Log().say(up, sent("u@bücher.Example", "MX.A.Example[2001:db8::1]:25"))
@@ -436,11 +487,42 @@ def test_twins_of_another_host_address_or_time_are_not_ours() -> None:
     log.say(bad, process=PROXY, host="other")
     log.say(bad.replace("192.0.2.1", "192.0.2.9"), process=PROXY)
     log.say(bad, process="postfix/tlsproxy[9]")
-    log.now += 11
+    log.now += 61
     (event,) = log.say(UP_A, sent())
     assert event.fault is None
     log.say(bad, process="postfix/tlsproxy[9]")
     assert len(log.tracker.state.proxies) == 3
+
+
+BAD_A = f"server certificate verification failed for {A}: certificate has expired"
+
+
+@pytest.mark.parametrize("late", [0.0, 30.0])
+def test_a_twin_that_the_log_has_late_is_found_at_the_delivery(late: float) -> None:
+    log = Log()
+    log.say(UP_A)
+    log.now += late
+    log.say(BAD_A, UP_A, process=PROXY)
+    (event,) = log.say(sent())
+    assert event.fault
+    assert event.fault.kind is ResultType.CERTIFICATE_EXPIRED
+    assert log.say(sent("v@a.example")) == []
+
+
+def test_a_twin_that_was_left_over_is_not_taken_for_the_next_one() -> None:
+    log = Log()
+    log.say(BAD_A, UP_A, process=PROXY)  # the line of smtp(8) was lost
+    log.now += 5
+    log.say(UP_A, process=PROXY)
+    (event,) = log.say(UP_A, sent())
+    assert event.fault is None
+
+
+def test_tlsproxy_is_at_several_hosts_at_once() -> None:
+    log = Log()
+    log.say(BAD_A, BAD_A.replace(A, B), UP_A, UP_B, process=PROXY)
+    faults = [event.fault for event in log.say(UP_B, sent(relay=B), UP_A, sent(queue_id="ABC124"))]
+    assert [fault.kind for fault in faults if fault] == [ResultType.CERTIFICATE_EXPIRED] * 2
 
 
 def test_a_handshake_that_failed_in_tlsproxy_is_one_failure() -> None:
@@ -513,8 +595,36 @@ def test_sessions_of_our_own_reports_are_marked() -> None:
 def test_a_queue_id_is_ours_for_a_day() -> None:
     log = Log(own_senders=["tlsrpt@me.example"])
     log.say("ABC123: from=<tlsrpt@me.example>, size=1, nrcpt=1 (queue active)", process=QMGR)
-    log.now += 86401
+    log.now += 86400
+    assert [e.ours for e in log.say(UP_A, sent())] == [True]
+    log.now += 3600
+    assert [e.ours for e in log.say(UP_A, sent(queue_id="ABC124"), UP_A, sent())] == [False] * 2
+
+
+def test_a_queue_id_is_ours_until_it_is_removed() -> None:
+    log = Log(own_senders=["tlsrpt@me.example"])
+    log.say("ABC123: from=<tlsrpt@me.example>, size=1, nrcpt=1 (queue active)", process=QMGR)
+    log.say("ABC123: removed", process=QMGR, host="other")
+    assert [e.ours for e in log.say(UP_A, sent())] == [True]
+    log.say("ABC123: removed", "ABC124: removed", process=QMGR)
     assert [e.ours for e in log.say(UP_A, sent())] == [False]
+
+
+def test_what_becomes_of_our_reports_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log(own_senders=["tlsrpt@me.example"])
+    log.say("ABC123: from=<tlsrpt@ME.example>, size=1, nrcpt=1 (queue active)", process=QMGR)
+    log.say(sent(queue_id="ABC124"), deferred("host said: 450"))
+    assert log.tracker.take_fates() == ()
+    log.say("ABC123: from=<tlsrpt@me.example>, status=expired, returned to sender", process=QMGR)
+    assert log.tracker.take_fates() == (Fate("u@a.example", 1000.0, delivered=False),)
+    log.say(sent())
+    assert log.tracker.take_fates() == (Fate("u@a.example", 1000.0, delivered=True),)
+    assert log.tracker.take_fates() == ()
+    monkeypatch.setattr(sessions, "MAX_FATES", 2)
+    log = Log(own_senders=["tlsrpt@me.example"])
+    log.say("ABC123: from=<tlsrpt@me.example>, size=1, nrcpt=1 (queue active)", process=QMGR)
+    log.say(*[sent(f"{number}@a.example") for number in range(3)])
+    assert [fate.recipient for fate in log.tracker.take_fates()] == ["1@a.example", "2@a.example"]
 
 
 def test_what_a_dead_process_said_is_not_its_successors() -> None:
