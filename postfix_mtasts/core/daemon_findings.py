@@ -20,10 +20,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from postfix_mtasts.core import tlsa
-from postfix_mtasts.core.applied import InForce
 from postfix_mtasts.core.decision import policy_in_force
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.facts import DnsFacts, Facts, FailedFetch, HostFacts, Present, Unavailable
+from postfix_mtasts.core.in_force import in_force_of
 from postfix_mtasts.core.tally import Row, row_of_daemon
 from postfix_mtasts.core.tls_event import ResultType
 
@@ -58,24 +58,15 @@ def rows_of_facts(facts: Facts, now: float) -> tuple[Row, ...]:
 
 
 def _rows(facts: Facts, now: float) -> Iterator[Row]:
-    in_force = _in_force(facts, now)
-    for flaw in flaws(facts):
+    found = flaws(facts)
+    if not found:
+        return
+    in_force = in_force_of(facts.nexthop, facts.dns, policy_in_force(facts, now))
+    for flaw in found:
         with suppress(ParseError):
             yield row_of_daemon(
                 facts.nexthop.name, flaw.kind, flaw.why, in_force, when=now, host=flaw.host
             )
-
-
-def _in_force(facts: Facts, now: float) -> InForce:
-    cached = policy_in_force(facts, now)
-    known = {
-        host.name: host.tlsa.records
-        for host in facts.dns.hosts
-        if isinstance(host.tlsa, Present) and host.tlsa.secure
-    }
-    if cached is None:
-        return InForce(tlsa=known)
-    return InForce(sts=cached.policy, text=cached.text, tlsa=known)
 
 
 def _of_policy(facts: Facts) -> Iterator[Flaw]:
