@@ -146,12 +146,26 @@ class Store(Protocol):
 
 
 class Findings(Protocol):
-    """Where the policy daemon leaves what it finds wrong with domains, for the reports."""
+    """Where the policy daemon leaves what it knows of domains, for the reports.
+
+    No method takes time worth the name, and none fails.
+    """
 
     def note(self, facts: Facts) -> None:
-        """Count what *facts*, on which a decision was made, show to be wrong.
+        """Count what *facts*, by which Postfix is answered, show to be wrong.
 
-        It takes no time worth the name, and never fails.
+        What they put in force is noted, too.
+        """
+        ...
+
+    def renewed(self, facts: Facts) -> None:
+        """Note what *facts*, by which Postfix will be answered, put in force."""
+        ...
+
+    def asked(self, nexthop: NextHop | None) -> None:
+        """Note that Postfix asked for *nexthop* and is answered without facts.
+
+        `None` stands for all that is never looked up, such as addresses.
         """
         ...
 

@@ -1,10 +1,10 @@
-"""What the policy daemon finds wrong with domains, written beside what the collector counts.
+"""What the policy daemon tells of domains, written beside what the collector counts.
 
-The event loop only queues; a thread, begun with the first that is wrong, folds it
-into counts and writes these every `WRITE_SECONDS`, into the file of `tlsrpt_store`.
-Trouble with that file is logged once and delays: what waits meanwhile is bounded,
-first its details go, then what is too much is left out.  How often is among the
-``notes`` of the file.
+The event loop only queues; a thread, begun with the first decision, folds what is
+wrong into counts, and has `history_writer` note what is in force.  Both are written
+every `WRITE_SECONDS`, into the file of `tlsrpt_store`.  Trouble with that file is
+logged once and delays: what waits meanwhile is bounded, first its details go, then
+what is too much is left out.  How often is among the ``notes`` of the file.
 
 BUGS: `kill -9` loses the last seconds.
 """
@@ -14,11 +14,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
-from postfix_mtasts.core.daemon_findings import flaws, rows_of_facts
+from postfix_mtasts.adapters.history_writer import HistoryWriter
+from postfix_mtasts.core.daemon_findings import rows_of_facts
 from postfix_mtasts.core.facts import Facts
+from postfix_mtasts.core.names import NextHop
 from postfix_mtasts.core.tally import Row, Tally, coarse
+from postfix_mtasts.core.utc import day_of
 from postfix_mtasts.ports import Counted, TlsrptStore, Written
 
 log = logging.getLogger(__name__)
@@ -39,38 +43,64 @@ MAX_ROWS: Final = 10_000
 """Rows held at all."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What the thread is told: facts, or else of what next-hop there are none.
+
+    *counts*: what is wrong in the facts is to be counted.
+    """
+
+    when: float
+    facts: Facts | None = None
+    counts: bool = False
+    nexthop: NextHop | None = None
+
+
 class FindingsWriter:
     """Implements `postfix_mtasts.ports.Findings`; to be used from one thread.
 
-    *store* is opened, used and closed by a thread of its own.
+    *store* and *history* are opened, used and closed by a thread of its own.
     """
 
-    def __init__(self, store: TlsrptStore, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: TlsrptStore,
+        *,
+        history: HistoryWriter,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._store = store
+        self._history = history
         self._clock = clock
-        self._waiting: deque[tuple[Facts, float]] = deque()
+        self._waiting: deque[_Told] = deque()
         self._wake = threading.Event()
         self._leaving = False
         self._thread: threading.Thread | None = None
         self._missed = 0  # decisions for which there was no room, counted by the event loop
+        self._day = -1  # the last on which a question without a next-hop was noted
         # From here on the thread's own.
         self._tally = Tally()
         self._left_out = 0
+        self._untold = 0  # how much of `_missed` the history has been told
         self._noted = 0  # how much of both is written, or about to be
         self._pending: Counted | None = None
 
     def note(self, facts: Facts) -> None:
-        """Have what is wrong in *facts* counted; it takes no time and never fails."""
-        if not flaws(facts):
-            return
-        if len(self._waiting) >= MAX_WAITING:
-            self._missed += 1
-            return
-        self._waiting.append((facts, self._clock()))
-        if len(self._waiting) >= MAX_WAITING // 2:
-            self._wake.set()
-        if self._thread is None:
-            self._begin()
+        """Have what is wrong in *facts* counted, and what is in force noted."""
+        self._queue(_Told(when=self._clock(), facts=facts, counts=True))
+
+    def renewed(self, facts: Facts) -> None:
+        """Have what is in force by *facts* noted."""
+        self._queue(_Told(when=self._clock(), facts=facts))
+
+    def asked(self, nexthop: NextHop | None) -> None:
+        """Have it noted that Postfix asked for *nexthop*, of no domain once a day."""
+        now = self._clock()
+        if nexthop is not None:
+            self._queue(_Told(when=now, nexthop=nexthop))
+        elif day_of(now) != self._day:
+            self._day = day_of(now)
+            self._queue(_Told(when=now))
 
     def close(self) -> None:
         """Write what was noted; take no longer than `CLOSE_SECONDS`."""
@@ -78,6 +108,16 @@ class FindingsWriter:
         self._wake.set()
         if self._thread is not None:
             self._thread.join(CLOSE_SECONDS)
+
+    def _queue(self, told: "_Told") -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            self._missed += 1
+            return
+        self._waiting.append(told)
+        if len(self._waiting) >= MAX_WAITING // 2:
+            self._wake.set()
+        if self._thread is None:
+            self._begin()
 
     def _begin(self) -> None:
         thread = threading.Thread(target=self._run, name="findings", daemon=True)
@@ -97,19 +137,32 @@ class FindingsWriter:
                 self._turn()
             except Exception:  # the outermost frame of a thread: a bug must not end it
                 self._pending = None
+                self._history.give_up()
                 log.exception("writing findings: internal error, some are lost")
+        self._history.close()
         self._store.close()
 
     def _turn(self) -> None:
         while self._waiting:
-            facts, when = self._waiting.popleft()
-            for row in rows_of_facts(facts, when):
-                self._count(row)
+            self._take(self._waiting.popleft())
+        if self._missed > self._untold:
+            self._untold = self._missed
+            self._history.missed(self._clock())
+        self._history.write()
         while (counted := self._pending or self._taken()) is not None:
             self._pending = counted
             if self._store.add(counted) is not Written.DONE:
                 return
             self._pending = None
+
+    def _take(self, told: "_Told") -> None:
+        if told.facts is None:
+            self._history.asked(told.nexthop, told.when)
+            return
+        self._history.note(told.facts, told.when)
+        if told.counts:
+            for row in rows_of_facts(told.facts, told.when):
+                self._count(row)
 
     def _count(self, row: Row) -> None:
         held = len(self._tally)

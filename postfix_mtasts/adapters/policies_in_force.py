@@ -1,8 +1,25 @@
-"""What the policy daemon has in force, read from its database: the port `PoliciesInForce`.
+"""What the policy daemon had in force, read from its files: the port `PoliciesInForce`.
 
-The file is opened to read only, and again where it is not what it was.  A domain is
-looked up once in `HOLD` seconds.  Where there is no such file, or it cannot be read,
-nothing is in force: sessions then count under "no-policy-found".
+Two files tell: what it knows now (``state.db``), and beside it what it has noted
+as that changed (`policy_history`).
+
+* Of today: what it knows now, or else what it noted last.
+* Of a day gone by: what it had noted last when the day ended, or else what it
+  knows now.
+* The MX hosts: those of the whole day.
+
+A domain of which neither file knows was never asked for, if the daemon noted on
+that day, or the day before, what it was asked for, and missed nothing.  Otherwise
+that cannot be told, and all the less where a file cannot be read: then nothing is
+in force, and sessions count under "no-policy-found".
+
+Files are opened to read only, and again where they are not what they were.  A
+domain is looked up once in `HOLD` seconds.
+
+BUGS: a table in main.cf that answers before the daemon is asked makes its domains
+ones that were never asked for; so does a second Postfix that logs to the same place
+and asks another daemon or none.  An MX host that is new is not known for as long as
+`HOLD`.
 """
 
 import logging
@@ -10,26 +27,36 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from postfix_mtasts.adapters import store_tables
-from postfix_mtasts.adapters.store_file import open_to_read
+from postfix_mtasts.adapters import policy_history, store_tables
+from postfix_mtasts.adapters.store_file import open_to_read, read_text
 from postfix_mtasts.adapters.store_rows import Row, parse_dns, parse_policy
+from postfix_mtasts.adapters.tlsrpt_store import FILE_NAME
 from postfix_mtasts.core.applied import InForce
 from postfix_mtasts.core.errors import ParseError
-from postfix_mtasts.core.facts import DnsFacts, Present
+from postfix_mtasts.core.facts import CachedPolicy, DnsFacts
 from postfix_mtasts.core.freshness import in_force
-from postfix_mtasts.core.tlsa import Record
+from postfix_mtasts.core.in_force import NEVER_ASKED, NOTHING, in_force_of, is_whole, of_day
+from postfix_mtasts.core.names import Form, NextHop
+from postfix_mtasts.core.utc import day_of
 
 log = logging.getLogger(__name__)
 
 HOLD: Final = 60.0  # seconds
-_MAX_HELD: Final = 20_000  # domains
-_NOTHING: Final = InForce()
+_MAX_HELD: Final = 20_000  # domains and days
+_BUSY_TIMEOUT: Final = 1.0  # seconds to wait for a lock
+
+_COUNT = "SELECT count(*) FROM domains WHERE domain = ?"
+
+T = TypeVar("T")
 
 
 class PoliciesOfDaemon:
-    """What the database at *path* says; *ticks*: a clock that never jumps."""
+    """What the daemon's database at *path* says, and the file of counts beside it.
+
+    *ticks*: a clock that never jumps.
+    """
 
     def __init__(
         self,
@@ -38,12 +65,11 @@ class PoliciesOfDaemon:
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path = path
         self._clock = clock
         self._ticks = ticks
-        self._connection: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None  # which one is open: device and inode
-        self._held: dict[str, InForce] = {}
+        self._daemon = _File(path, open_to_read)
+        self._history = _File(path.with_name(FILE_NAME), _open_history)
+        self._held: dict[tuple[str, int], InForce] = {}
         self._edition = 0
         self._until = ticks() + HOLD
 
@@ -53,68 +79,117 @@ class PoliciesOfDaemon:
             self._edition += 1
             self._until = self._ticks() + HOLD
             self._held.clear()
-            self._open()
+            self._daemon.renew()
+            self._history.renew()
         return self._edition
 
-    def of(self, domain: str) -> InForce:
-        """Return what is in force for *domain*."""
+    def of(self, domain: str, when: float) -> InForce:
+        """Return what was in force for *domain* on the UTC day of *when*."""
         self.edition()
-        known = self._held.get(domain)
+        key = (domain, day_of(when))
+        known = self._held.get(key)
         if known is None:
             if len(self._held) >= _MAX_HELD:
                 self._held.clear()
-            known = self._held[domain] = self._read(domain)
+            known = self._held[key] = self._read(*key)
         return known
 
     def close(self) -> None:
-        """Let go of the database."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection, self._file = None, None
+        """Let go of the files."""
+        self._daemon.close()
+        self._history.close()
 
-    def _read(self, domain: str) -> InForce:
+    def _read(self, domain: str, day: int) -> InForce:
+        stored = self._daemon.read(lambda file: store_tables.load(file, domain, domain))
+        if stored is None:
+            return NOTHING
+        now = self._clock()
+        dns, cached = _dns(stored[0]), _policy(stored[1], now)
+        known = in_force_of(NextHop(form=Form.DOMAIN, name=domain), dns, cached)
+        held = self._history.read(lambda file: policy_history.held_on(file, domain, day)) or ()
+        if not held:
+            return known if self._is_known(domain) or not self._is_asked(day) else NEVER_ASKED
+        told = [NOTHING if each is None else each for each in held]
+        is_newer = day >= day_of(now) and dns is not None and is_whole(dns)
+        if held[-1] is None or is_newer:
+            told.append(known)
+        return of_day(told)
+
+    def _is_known(self, domain: str) -> bool:
+        count = self._daemon.read(lambda file: file.execute(_COUNT, (domain,)).fetchone())
+        return count != (0,)
+
+    def _is_asked(self, day: int) -> bool:
+        return bool(self._history.read(lambda file: policy_history.is_asked(file, day)))
+
+
+class _File:
+    """A database that others write, opened by *opening* where it can be."""
+
+    def __init__(self, path: Path, opening: Callable[[Path], sqlite3.Connection | None]) -> None:
+        self._path = path
+        self._opening = opening
+        self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None  # which one is open: device and inode
+
+    def read(self, reading: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Return what *reading* returns, `None` where the file cannot be read."""
         if self._connection is None:
-            self._open()
+            self.renew()
         if self._connection is None:
-            return _NOTHING
+            return None
         try:
-            facts, sts = store_tables.load(self._connection, domain, domain)
+            return reading(self._connection)
         except sqlite3.DatabaseError as error:
             log.warning("%s: %s", self._path, error)
             self.close()
-            return _NOTHING
-        return self._parsed(facts, sts)
+            return None
 
-    def _parsed(self, facts: object, sts: Row) -> InForce:
-        try:
-            cached = in_force(parse_policy(sts), self._clock())
-        except ParseError:
-            cached = None
-        try:
-            tlsa = _tlsa(parse_dns(facts))
-        except ParseError:
-            tlsa = {}
-        if cached is None:
-            return InForce(tlsa=tlsa) if tlsa else _NOTHING
-        return InForce(sts=cached.policy, text=cached.text, tlsa=tlsa)
-
-    def _open(self) -> None:
-        """Open the database unless it is open already."""
+    def renew(self) -> None:
+        """Open the file unless it is open already."""
         try:
             found = self._path.stat()
         except OSError:
             self.close()
             return
-        if (found.st_dev, found.st_ino) != self._file:
+        if (found.st_dev, found.st_ino) != self._opened:
             self.close()
-            self._connection = open_to_read(self._path)
-            self._file = (found.st_dev, found.st_ino) if self._connection else None
+            self._connection = self._opening(self._path)
+            self._opened = (found.st_dev, found.st_ino) if self._connection else None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._opened = None, None
 
 
-def _tlsa(dns: DnsFacts | None) -> dict[str, tuple[Record, ...]]:
-    """Return the secure TLSA records by MX host."""
-    return {
-        host.name: host.tlsa.records
-        for host in (() if dns is None else dns.hosts)
-        if isinstance(host.tlsa, Present) and host.tlsa.secure
-    }
+def _open_history(path: Path) -> sqlite3.Connection | None:
+    """Open the file of counts at *path*; `None` where it has no history yet, or cannot be read."""
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    try:
+        connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None)
+    except sqlite3.DatabaseError:
+        return None
+    try:
+        connection.text_factory = read_text
+        if policy_history.has_tables(connection):
+            return connection
+    except sqlite3.DatabaseError:
+        pass
+    connection.close()
+    return None
+
+
+def _dns(facts: object) -> DnsFacts | None:
+    try:
+        return parse_dns(facts)
+    except ParseError:
+        return None
+
+
+def _policy(sts: Row, now: float) -> CachedPolicy | None:
+    try:
+        return in_force(parse_policy(sts), now)
+    except ParseError:
+        return None

@@ -12,6 +12,9 @@ from postfix_mtasts.config import Config
 from postfix_mtasts.core.socketmap import Reply, Request, Status
 
 EXPLAIN = "explain"
+BY_HAND = "query:"
+"""Before a map's name: the daemon then does not take the question for one of Postfix."""
+
 EXPLAINED = "policy"
 """The map whose answer the document explains."""
 
@@ -20,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     """Print what is answered for ``args.domain``; return the exit status."""
     config = Source.from_arguments(args).load()
     key = args.domain.encode("utf-8", "surrogateescape")
-    maps = [EXPLAIN] if args.map == EXPLAINED else [EXPLAIN, args.map]
+    maps = [EXPLAIN] if args.map == EXPLAINED else [EXPLAIN, f"{BY_HAND}{args.map}"]
     replies = _ask(config, [Request(map=name, key=key) for name in maps], direct=args.direct)
     document = _explained(replies[0])
     if args.map != EXPLAINED:

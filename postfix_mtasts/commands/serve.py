@@ -22,6 +22,7 @@ from pathlib import Path
 from postfix_mtasts.adapters import listeners, process
 from postfix_mtasts.adapters.fetcher import HttpsFetcher
 from postfix_mtasts.adapters.findings_writer import FindingsWriter
+from postfix_mtasts.adapters.history_writer import HistoryWriter
 from postfix_mtasts.adapters.store_sqlite import SqliteStore
 from postfix_mtasts.adapters.systemd import Notifier, log_formatter
 from postfix_mtasts.adapters.tlsrpt_store import FILE_NAME, SqliteTlsrptStore
@@ -113,7 +114,8 @@ class _Daemon:
         self._reload = asyncio.Event()
         state = Path(config.store.url.path)
         self._store = SqliteStore(state, clock=time.time, max_domains=config.limits.cached_domains)
-        self._findings = FindingsWriter(SqliteTlsrptStore(state.with_name(FILE_NAME)))
+        counts = state.with_name(FILE_NAME)
+        self._findings = FindingsWriter(SqliteTlsrptStore(counts), history=HistoryWriter(counts))
         self._fetcher = build_fetcher(config)
         self._resolver = build_resolver(config)
         self._dnssec = "DNSSEC not tested yet"

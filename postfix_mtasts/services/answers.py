@@ -4,6 +4,10 @@ Each map is a way to turn facts into a verdict.  What needs no facts (an unknown
 map, a parent domain, an address, the operator's own answer) is answered at once;
 the rest waits for a look-up.  Answers that hold go into the cache under the very
 bytes of their request; temporary errors never do.
+
+What Postfix asks is noted for the reports.  What a person asks is not, who puts
+`BY_HAND` before the map's name or asks "explain"; ``postmap -q`` cannot be told
+from Postfix.
 """
 
 import asyncio
@@ -50,6 +54,8 @@ MAPS: dict[str, Callable[[Facts, Settings, float], Verdict]] = {
 }
 STRICT = {"requiretls"}
 EXPLAIN = "explain"
+BY_HAND = "query:"
+"""Before a map's name: a person asks what Postfix would be told, which is not reported on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,14 +92,17 @@ class Answers:
             return build_reply(Reply(status=Status.PERM, text=str(error)))
         if request.map == EXPLAIN:
             return None
-        if request.map not in MAPS:
-            return build_reply(Reply(status=Status.PERM, text=f"unknown map {request.map}"))
+        map_name = request.map.removeprefix(BY_HAND)
+        if map_name not in MAPS:
+            return build_reply(Reply(status=Status.PERM, text=f"unknown map {map_name}"))
         nexthop = lookable(request.key)
         if nexthop is None:
+            self._asked(request, None)
             return NOTHING
-        verdict = self._operators(request.map, nexthop)
+        verdict = self._operators(map_name, nexthop)
         if verdict is None:
             return None
+        self._asked(request, nexthop)
         self._log(request.map, nexthop, verdict, 0)
         return self._keep(payload, verdict)
 
@@ -108,7 +117,7 @@ class Answers:
         """Decide anew what is about to run out; a failure leaves the answer to its end."""
         request = parse_request(payload)
         nexthop = lookable(request.key)
-        if nexthop is not None and request.map in MAPS:
+        if nexthop is not None and request.map.removeprefix(BY_HAND) in MAPS:
             await self._decided(request, payload, nexthop, Why.AHEAD)
 
     def forget(self, domains: tuple[str, ...]) -> int:
@@ -122,6 +131,11 @@ class Answers:
 
         return self.cache.drop(concerns)
 
+    def _asked(self, request: Request, nexthop: NextHop | None) -> None:
+        findings = _findings(request, self.plan)
+        if findings is not None:
+            findings.asked(nexthop)
+
     def _operators(self, map_name: str, nexthop: NextHop) -> Verdict | None:
         """Return the operator's own answer, where it needs no facts."""
         override = first_match(self.plan.settings.overrides, nexthop.name)
@@ -131,11 +145,13 @@ class Answers:
 
     async def _decided(self, request: Request, payload: bytes, nexthop: NextHop, why: Why) -> bytes:
         plan, started = self.plan, self._ticks()
+        decide = MAPS[request.map.removeprefix(BY_HAND)]
+        findings = _findings(request, plan)
         try:
             facts = await plan.lookups.facts(nexthop, why)
-            if plan.findings is not None and why is Why.ASKED:
-                plan.findings.note(facts)
-            verdict = MAPS[request.map](facts, plan.settings, self._clock())
+            if findings is not None:
+                (findings.note if why is Why.ASKED else findings.renewed)(facts)
+            verdict = decide(facts, plan.settings, self._clock())
         except Unanswered as error:
             verdict = _unanswered(error)
         self._log(request.map, nexthop, verdict, self._ticks() - started)
@@ -187,6 +203,11 @@ class Answers:
             seconds * 1000,
             json.dumps(verdict.failed or verdict.reason, ensure_ascii=False),
         )
+
+
+def _findings(request: Request, plan: Plan) -> Findings | None:
+    """Return where to note what comes of *request*, `None` where nothing is to be noted."""
+    return None if request.map.startswith(BY_HAND) else plan.findings
 
 
 def _unanswered(error: Unanswered) -> Verdict:

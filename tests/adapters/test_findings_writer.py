@@ -1,20 +1,21 @@
 """What is wrong, noted by an event loop and written by a thread, whatever the disk does."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from postfix_mtasts.adapters import findings_writer
-from postfix_mtasts.adapters.count_reader import SqliteCountReader
 from postfix_mtasts.adapters.findings_writer import LEFT_OUT, MAX_WAITING, FindingsWriter
+from postfix_mtasts.adapters.history_writer import HistoryWriter
+from postfix_mtasts.adapters.count_reader import SqliteCountReader
 from postfix_mtasts.adapters.tlsrpt_store import SqliteTlsrptStore
 from postfix_mtasts.core import mta_sts
 from postfix_mtasts.core.daemon_findings import rows_of_facts
 from postfix_mtasts.core.facts import DnsFacts, Facts, FailedFetch, Present, StsFacts
-from postfix_mtasts.core.names import parse_nexthop
+from postfix_mtasts.core.names import NextHop, parse_nexthop
 from postfix_mtasts.core.tally import Row
 from postfix_mtasts.core.tls_event import ResultType
 from postfix_mtasts.core.utc import day_of
@@ -49,6 +50,9 @@ class FakeStore:
     may_go_on: threading.Event = field(default_factory=threading.Event)
     stuck: bool = False
 
+    def follow(self, sources: Sequence[str]) -> None:
+        raise AssertionError(sources)
+
     def place(self, source: str) -> Place | None:
         raise AssertionError(source)
 
@@ -78,17 +82,61 @@ class FakeStore:
         return sum(count for each in self.added for name, count in each.notes if name == LEFT_OUT)
 
 
+class FakeHistory(HistoryWriter):
+    """Remembers what it is told; *bugs*: to be raised by the next writes."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("/nonexistent"))
+        self.noted: list[Facts] = []
+        self.asked_for: list[NextHop | None] = []
+        self.misses = 0
+        self.writes = 0
+        self.gave_up = threading.Event()
+        self.closed = False
+        self.bugs: list[Exception] = []
+
+    def note(self, facts: Facts, when: float) -> None:
+        assert when == NOW
+        self.noted.append(facts)
+
+    def asked(self, nexthop: NextHop | None, when: float) -> None:
+        assert when == NOW
+        self.asked_for.append(nexthop)
+
+    def missed(self, when: float) -> None:
+        assert when == NOW
+        self.misses += 1
+
+    def write(self) -> None:
+        if self.bugs:
+            raise self.bugs.pop()
+        self.writes += 1
+
+    def give_up(self) -> None:
+        self.gave_up.set()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture(name="history")
+def make_history() -> FakeHistory:
+    return FakeHistory()
+
+
 @pytest.fixture(name="store")
 def make_store() -> FakeStore:
     return FakeStore()
 
 
 @pytest.fixture(name="writer")
-def make_writer(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[FindingsWriter]:
+def make_writer(
+    store: FakeStore, history: FakeHistory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FindingsWriter]:
     """A writer that writes when it must and when it is closed."""
     monkeypatch.setattr(findings_writer, "WRITE_SECONDS", FOREVER)
     monkeypatch.setattr(findings_writer, "CLOSE_SECONDS", STUCK_SECONDS)
-    made = FindingsWriter(store, clock=lambda: NOW)
+    made = FindingsWriter(store, history=history, clock=lambda: NOW)
     yield made
     store.may_go_on.set()
     made.close()
@@ -99,11 +147,63 @@ def row(domain: str = "example.com", why: str = "no answer") -> Row:
     return only
 
 
-def test_where_nothing_is_wrong_nothing_happens(writer: FindingsWriter, store: FakeStore) -> None:
-    writer.note(facts(failed=False))
+def test_where_nothing_is_wrong_nothing_is_counted_and_what_is_in_force_is_noted(
+    writer: FindingsWriter, store: FakeStore, history: FakeHistory
+) -> None:
     assert threading.active_count() == 1
+    writer.note(facts(failed=False))
     writer.close()
     assert store.tries == 0
+    assert history.noted == [facts(failed=False)]
+    assert history.writes
+    assert history.closed
+
+
+def test_what_is_renewed_unasked_is_noted_and_not_counted(
+    writer: FindingsWriter, store: FakeStore, history: FakeHistory
+) -> None:
+    writer.renewed(facts())
+    writer.close()
+    assert store.tries == 0
+    assert history.noted == [facts()]
+
+
+def test_what_is_no_domain_is_noted_as_asked_for_once_a_day(
+    writer: FindingsWriter, history: FakeHistory
+) -> None:
+    domain = parse_nexthop(b"example.com")
+    for nexthop in (None, domain, None, domain):
+        writer.asked(nexthop)
+    writer.close()
+    assert history.asked_for == [None, domain, domain]
+
+
+def test_the_history_is_told_of_what_was_missed(
+    writer: FindingsWriter, store: FakeStore, history: FakeHistory
+) -> None:
+    store.stuck = True
+    for _ in range(MAX_WAITING // 2):
+        writer.note(facts())
+    assert store.called.acquire(timeout=STUCK_SECONDS)
+    assert history.misses == 0
+    for _ in range(MAX_WAITING + 1):
+        writer.asked(parse_nexthop(b"example.com"))
+    store.may_go_on.set()
+    writer.close()
+    assert history.misses == 1
+
+
+def test_a_bug_of_the_history_holds_up_nothing(
+    writer: FindingsWriter, store: FakeStore, history: FakeHistory, caplog: pytest.LogCaptureFixture
+) -> None:
+    history.bugs = [ValueError("a bug")]
+    for _ in range(MAX_WAITING // 2):
+        writer.note(facts())
+    assert history.gave_up.wait(STUCK_SECONDS)
+    writer.note(facts("b.example"))
+    writer.close()
+    assert store.counts() == {row(): MAX_WAITING // 2, row("b.example"): 1}
+    assert "a bug" in caplog.text
 
 
 def test_equal_findings_are_counted_and_written_together_at_the_end(
@@ -240,7 +340,7 @@ def test_trouble_with_the_file_is_logged_once_and_loses_nothing(
         return result
 
     monkeypatch.setattr(store, "add", counted_add)
-    writer = FindingsWriter(store, clock=lambda: NOW)
+    writer = FindingsWriter(store, history=FakeHistory(), clock=lambda: NOW)
     writer.note(facts())
     for _ in range(5):
         assert tried.acquire(timeout=STUCK_SECONDS)

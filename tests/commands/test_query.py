@@ -88,7 +88,7 @@ def explained(
 
 def script(reply: str, **others: str) -> dict[str, str]:
     return {"explain example.com": reply} | {
-        f"{name.replace('_', '-')} example.com": text for name, text in others.items()
+        f"query:{name.replace('_', '-')} example.com": text for name, text in others.items()
     }
 
 
@@ -270,7 +270,7 @@ def test_another_map_is_asked_beside(command: Command, daemon: Daemon) -> None:
     with daemon(script(explained(host(1)), requiretls=reply)) as server:
         ran = command("query", "example.com", "--map", "requiretls")
     assert ran.status == 0
-    assert server.requests == ["explain example.com", "requiretls example.com"]
+    assert server.requests == ["explain example.com", "query:requiretls example.com"]
     assert f"         {reply} (map requiretls)" in ran.out.splitlines()
 
 

@@ -1,11 +1,15 @@
-"""What the daemon finds wrong itself: noted once a decision for Postfix, and not otherwise."""
+"""What the daemon tells the reports: noted when it answers Postfix, and not otherwise."""
 
 from dataclasses import dataclass, field
 
 import pytest
 
 from postfix_mtasts.core.daemon_findings import flaws
+from postfix_mtasts.core.decision import Settings
 from postfix_mtasts.core.facts import Facts, Unavailable
+from postfix_mtasts.core.names import NextHop
+from postfix_mtasts.core.overrides import Override
+from postfix_mtasts.core.postfix_policy import Level
 from postfix_mtasts.core.tls_event import ResultType
 from postfix_mtasts.ports import FetchFailed
 from postfix_mtasts.services import lookups
@@ -24,9 +28,17 @@ class Noted:
     """Remembers what is noted."""
 
     facts: list[Facts] = field(default_factory=list)
+    renewals: list[Facts] = field(default_factory=list)
+    asked_for: list[str] = field(default_factory=list)
 
     def note(self, facts: Facts) -> None:
         self.facts.append(facts)
+
+    def renewed(self, facts: Facts) -> None:
+        self.renewals.append(facts)
+
+    def asked(self, nexthop: NextHop | None) -> None:
+        self.asked_for.append(str(nexthop))
 
     def news(self) -> list[tuple[ResultType, str]]:
         """Return kind and host of all that was wrong since this was last asked."""
@@ -94,15 +106,56 @@ async def test_a_restart_makes_a_new_decision_of_what_is_remembered(noted: Noted
 
 
 @story
-async def test_an_explanation_and_a_look_ahead_note_nothing(noted: Noted) -> None:
+async def test_an_explanation_notes_nothing(noted: Noted) -> None:
     async with daemon(without_policy(), findings=noted) as running:
         await running.ask(DOMAIN, "explain")
-        await running.answers.refresh(f"policy {DOMAIN}".encode())
-    assert noted.facts == []
+    assert noted == Noted()
+
+
+@pytest.mark.parametrize("map_name", MAPS)
+@story
+async def test_a_persons_question_has_the_maps_answer_and_notes_nothing(
+    noted: Noted, map_name: str
+) -> None:
+    async with daemon(without_policy(), findings=noted) as running:
+        told = [await running.ask(key, f"query:{map_name}") for key in (DOMAIN, "[192.0.2.1]")]
+        await running.answers.refresh(f"query:{map_name} {DOMAIN}".encode())
+        assert noted == Noted()
+        assert told == [await running.ask(key, map_name) for key in (DOMAIN, "[192.0.2.1]")]
+        assert noted.news() == [FETCH_ERROR]
 
 
 @story
-async def test_an_answer_renewed_unasked_notes_nothing(noted: Noted) -> None:
+async def test_a_person_too_is_told_that_there_is_no_such_map(noted: Noted) -> None:
+    async with daemon(World(), findings=noted) as running:
+        assert await running.ask(DOMAIN, "query:nonsense") == "PERM unknown map nonsense"
+    assert noted == Noted()
+
+
+@story
+async def test_what_is_answered_without_a_look_up_is_noted_as_asked_for(noted: Noted) -> None:
+    own = Override(
+        domain=DOMAIN,
+        subtree=False,
+        level=Level.ENCRYPT,
+        minimum=None,
+        match=(),
+        servername=None,
+        protocols=None,
+        ciphers=None,
+    )
+    async with daemon(World(), findings=noted, settings=Settings(overrides=(own,))) as running:
+        assert await running.ask(DOMAIN, "query:policy") == "OK encrypt"
+        assert noted == Noted()
+        for key in (DOMAIN, "[192.0.2.1]", ".example.com"):
+            await running.ask(key)
+    assert noted == Noted(asked_for=[DOMAIN, "None", "None"])
+
+
+@story
+async def test_an_answer_renewed_unasked_tells_what_is_in_force_and_nothing_wrong(
+    noted: Noted,
+) -> None:
     world = dane_world()
     world.has_tlsa(MX, usable=False)
     async with daemon(world, findings=noted) as running:
@@ -112,6 +165,7 @@ async def test_an_answer_renewed_unasked_notes_nothing(noted: Noted) -> None:
         await running.pass_time(TTL - 5)
         assert world.asked[DOMAIN, "MX"] == 2
     assert noted.facts == []
+    assert [facts.nexthop.name for facts in noted.renewals] == [DOMAIN]
 
 
 @story
