@@ -13,7 +13,10 @@ import os
 import socket
 from typing import Final
 
-BATCH: Final = 128
+BATCH: Final = 512
+"""As many as the kernel's queue holds on most hosts: one call empties it."""
+
+_KEPT: Final = 8 << 20  # octets of memory that stay taken after datagrams were long
 _WAIT_FOR_ONE: Final = 0x10000  # MSG_WAITFORONE: wait for the first, not for the rest
 
 
@@ -40,12 +43,13 @@ class _Mmsghdr(ctypes.Structure):
 class DatagramBatch:
     """Room for `BATCH` datagrams; what is beyond *most* octets of one is cut off.
 
-    Memory is taken only as long datagrams come.
+    Memory is taken only as long datagrams come, and given back when many did.
     """
 
     def __init__(self, most: int) -> None:
         self._slot = -(-most // mmap.PAGESIZE) * mmap.PAGESIZE
-        self._room = mmap.mmap(-1, BATCH * self._slot)
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # shared, it could not be given back
+        self._room = mmap.mmap(-1, BATCH * self._slot, flags=private)
         # Held for its address; it lives as long as the mapping.
         self._first = ctypes.c_char.from_buffer(self._room)
         start = ctypes.addressof(self._first)
@@ -57,6 +61,7 @@ class DatagramBatch:
             header = self._messages[number].header
             header.parts = ctypes.pointer(self._parts[number])
             header.part_count = 1
+        self._taken = 0  # octets since memory was last given back
         self._call = ctypes.CDLL(None, use_errno=True).recvmmsg
 
     def receive(self, bound: socket.socket) -> list[bytes]:
@@ -69,6 +74,11 @@ class DatagramBatch:
             error = ctypes.get_errno()
             raise OSError(error, os.strerror(error))
         slot, room, messages = self._slot, self._room, self._messages
-        return [
+        came = [
             room[number * slot : number * slot + messages[number].length] for number in range(count)
         ]
+        self._taken += sum(map(len, came))
+        if self._taken > _KEPT:
+            room.madvise(mmap.MADV_DONTNEED)
+            self._taken = 0
+        return came

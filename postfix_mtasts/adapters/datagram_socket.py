@@ -19,7 +19,6 @@ import logging
 import math
 import os
 import socket
-import stat
 import sys
 import threading
 import time
@@ -31,6 +30,7 @@ from typing import Final
 
 from postfix_mtasts.adapters.datagram_batch import BATCH, DatagramBatch
 from postfix_mtasts.adapters.listeners import EVERYONE, FIRST_FD
+from postfix_mtasts.adapters.stale_socket import remove_stale
 from postfix_mtasts.core.errors import ConfigError
 from postfix_mtasts.core.tlsrpt_datagram import MAX_DATAGRAM
 from postfix_mtasts.core.utc import day_of, day_start
@@ -57,7 +57,7 @@ def bind(path: str) -> socket.socket:
     receives there.
     """
     try:
-        _remove_stale(path)
+        remove_stale(path, socket.SOCK_DGRAM)
         Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
@@ -89,23 +89,6 @@ def _adopt(descriptor: int) -> socket.socket:
         adopted.close()
         raise ConfigError("systemd handed over a socket that is none for datagrams")
     return adopted
-
-
-def _remove_stale(path: str) -> None:
-    """Remove a socket that nobody receives from; raises OSError for anything else."""
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise FileExistsError("there is a file that is no socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            Path(path).unlink(missing_ok=True)
-            return
-    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def _words(error: OSError) -> str:

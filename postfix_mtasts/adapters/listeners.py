@@ -17,12 +17,12 @@ import errno
 import logging
 import os
 import socket
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from struct import Struct
 from typing import NoReturn
 
+from postfix_mtasts.adapters.stale_socket import remove_stale
 from postfix_mtasts.core.endpoints import Listen, build_listen
 from postfix_mtasts.core.errors import ConfigError
 
@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 BACKLOG = 4096
 FIRST_FD = 3  # SD_LISTEN_FDS_START
 EVERYONE = 0o666  # Postfix's smtp(8) runs as a user of its own
-PROBE_SECONDS = 1.0
 RETRY_SECONDS = 0.5  # after accept(2) failed, as it does for lack of file descriptors
 _UCRED = Struct("iII")  # pid, uid, gid: unix(7)
 
@@ -81,7 +80,7 @@ def _prepared(listener: socket.socket) -> socket.socket:
 
 
 def _bind_unix(path: str) -> socket.socket:
-    _remove_stale(path)
+    remove_stale(path, socket.SOCK_STREAM)
     Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -92,35 +91,6 @@ def _bind_unix(path: str) -> socket.socket:
         listener.close()
         raise
     return _prepared(listener)
-
-
-def _remove_stale(path: str) -> None:
-    """Remove a Unix socket that nobody listens on.
-
-    Raises OSError for anything else in its place.
-    """
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise FileExistsError("there is a file that is no socket")
-    if _is_heard(path):
-        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-    Path(path).unlink(missing_ok=True)
-
-
-def _is_heard(path: str) -> bool:
-    """Return whether somebody listens on the Unix socket at *path*."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(PROBE_SECONDS)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return False
-        except BlockingIOError:
-            return True  # and so busy that its queue is full
-    return True
 
 
 def _bind_inet(host: str, port: int) -> socket.socket:
