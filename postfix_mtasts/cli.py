@@ -122,6 +122,11 @@ def _add_report(verbs: "_Verbs") -> None:
         "--list", action="store_true", help="tell what was sent, is due or failed, and why"
     )
     instead.add_argument("--resend", metavar="ID", help="send the report of this Report-ID again")
+    instead.add_argument(
+        "--cron",
+        action="store_true",
+        help="say only what is new: what is wrong once a day, passing trouble after a day",
+    )
     _add_json_option(parser)
 
 

@@ -158,6 +158,7 @@ class Delivery:
 
     mail: MailRoute = key(text(parse_mail_route, build_mail_route), MailRoute(kind="sendmail"))
     https: bool = key(BOOLEAN, default=True)
+    private_addresses: bool = key(BOOLEAN, default=False)  # of HTTPS hosts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

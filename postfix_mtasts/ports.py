@@ -4,7 +4,7 @@ Facts of the world (no such name, no answer, a refused certificate) are
 returned as values; an adapter raises only for a bug.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -213,6 +213,7 @@ class ReportState(Enum):
     """How far a report has come."""
 
     DUE = "due"  # to be handed over, and not tried yet
+    TRYING = "trying"  # being handed over, or was when the process died: nobody knows
     SENT = "sent"
     WAITING = "waiting"  # tried in vain, to be tried again
     GIVEN_UP = "given-up"  # tried in vain for as long as is right
@@ -253,22 +254,26 @@ class ReportStore(Protocol):
         """Put *handovers* in the place of all that was known."""
         ...
 
-    def settle(self, handover: Handover, destination: Destination) -> None:
-        """Store what came of a try, and of its destination, both or neither."""
+    def settle(self, handover: Handover, known: Mapping[str, Destination]) -> None:
+        """Store how far *handover* is, and what is now *known* of whom, all or nothing.
+
+        What others tell of a destination is not stored.
+        """
         ...
 
-    def destination(self, to: str) -> Destination:
-        """Return what is known of the destination *to*."""
+    def destination(self, name: str) -> Destination:
+        """Return what is known of *name*: a destination, or the domain of some."""
         ...
 
     def failing(self) -> tuple[tuple[str, Destination], ...]:
-        """Return the destinations whose last try failed, those that fail longest first."""
+        """Return the destinations and domains that fail, those that fail longest first."""
         ...
 
     def forget_before(self, day: int) -> int:
         """Remove what is known of the days before *day*; return how many rows there were.
 
-        So are destinations that were not tried since.
+        So are destinations that were not tried since.  The newest days are kept,
+        whatever *day* says: the clock may be wrong.
         """
         ...
 
@@ -308,6 +313,7 @@ class LogRead:
 
     *position*: of the end of it, as the source spells it; "" for a source that
     cannot be read again.  *bad*: how many lines could not be read, by kind.
+    *blind*: it could not be looked into, so there may be more than was read.
     *more*: there is more to be had at once.  *ended*: there will never be more.
     """
 
@@ -316,6 +322,7 @@ class LogRead:
     bad: Sequence[tuple[str, int]] = ()
     more: bool = False
     ended: bool = False
+    blind: bool = False
 
 
 class EventSource(Protocol):
@@ -392,11 +399,13 @@ class Place:
     """How far a source was read, and what its reader remembers, as JSON; "" for not at all.
 
     *read_to*: all that was logged before that moment has been read, seconds since the epoch.
+    *since*: what was logged before that moment was read from another source; 0 for nothing.
     """
 
     position: str = ""
     memory: str = ""
     read_to: float = 0.0
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -445,8 +454,8 @@ class TlsrptStore(Protocol):
     def follow(self, sources: Sequence[str]) -> None:
         """Note that *sources*, and no others, are the ones that are followed from now on.
 
-        A source that was not, and has not been read as far as those that were, begins
-        where they were left: its `place` then has no position, and their `Place.read_to`.
+        A source that was not, and has not been read as far as those that were, is to
+        begin where they were left: its `place` has no position then, and a `Place.since`.
         """
         ...
 

@@ -157,7 +157,11 @@ def test_every_key_reaches_its_field() -> None:
             EventSource(kind="file", path=str(folder / "mail.log")),
             EventSource(kind="datagram", path="/run/tlsrpt.sock"),
         ),
-        delivery=Delivery(mail=MailRoute(kind="smtp", host="127.0.0.1", port=587), https=False),
+        delivery=Delivery(
+            mail=MailRoute(kind="smtp", host="127.0.0.1", port=587),
+            https=False,
+            private_addresses=True,
+        ),
         dkim=Dkim(domain="example.com", selector="s1", key_file=str(folder / "dkim.pem")),
         only_failures=True,
         suppress=("spam.example", "mailto:loop@example.net", "https://example.org/tlsrpt"),

@@ -3,8 +3,9 @@
 Where to is a stranger's word in DNS, so as little as can be is believed and read:
 
 * The certificate must be valid for the host; the RFC would allow to ignore that.
-* Only the addresses given are dialled; nothing here resolves, and no proxy is
-  taken from the environment.
+* Only the addresses given are dialled, and of these only public ones (see
+  `public_address`): nobody is to reach this host or its network through us.
+  Nothing here resolves, and no proxy is taken from the environment.
 * Of the answer the status is read, bounded as `http.client` bounds lines and
   header fields.  Nothing is redirected, and no body is read.
 * The whole runs in a thread under a deadline, at which the connection is cut
@@ -20,14 +21,14 @@ from urllib.parse import SplitResult, urlsplit
 from postfix_mtasts import __version__
 from postfix_mtasts.adapters.line import Line, LineError, words_of
 from postfix_mtasts.adapters.trust import client_context
+from postfix_mtasts.core.public_address import is_public
 from postfix_mtasts.core.report_mail import build_post_fields, is_accepted
+from postfix_mtasts.core.report_uri import domain_of, port_of
 from postfix_mtasts.core.tlsrpt_report import Document
 from postfix_mtasts.ports import Refused
 
-SECONDS = 60.0
-"""So long a whole POST may take."""
-
-HTTPS_PORT = 443
+SECONDS = 20.0
+"""So long a whole POST may take; a report is small, and who is silent keeps others waiting."""
 
 
 class HttpsPoster:
@@ -35,15 +36,22 @@ class HttpsPoster:
 
     *ca_file*: PEM certificates of the authorities to trust, `None` for the
     system's.  *at_once*: connections at one time.  *seconds*: see `SECONDS`.
+    *private_addresses*: whether addresses that are not public are dialled, too.
 
     Raises `OSError` (`ssl.SSLError` is one) where *ca_file* cannot be used.
     """
 
     def __init__(
-        self, ca_file: str | None = None, at_once: int = 16, *, seconds: float = SECONDS
+        self,
+        ca_file: str | None = None,
+        at_once: int = 32,
+        *,
+        seconds: float = SECONDS,
+        private_addresses: bool = False,
     ) -> None:
         self._context = client_context(ca_file)
         self._seconds = seconds
+        self._private = private_addresses
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="post")
 
     async def post(
@@ -51,8 +59,11 @@ class HttpsPoster:
     ) -> Refused | None:
         """Post *document* to *uri*, https, at the first of *addresses* that answers."""
         parts = urlsplit(uri)
-        host = (parts.hostname or "").rstrip(".")
-        line = Line(host, addresses, parts.port or HTTPS_PORT, self._seconds)
+        host = domain_of(uri)
+        allowed = tuple(it for it in addresses if self._private or is_public(it))
+        if addresses and not allowed:
+            return Refused(why=f"{host} [{addresses[0]}]: not a public address")
+        line = Line(host, allowed, port_of(uri), self._seconds)
         loop = asyncio.get_running_loop()
         answer = loop.run_in_executor(
             self._threads, _post, line, self._context, _target(parts), parts.netloc, document

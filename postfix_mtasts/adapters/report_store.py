@@ -1,8 +1,12 @@
 """Which reports were handed over: the port `ReportStore`, in the file of the counts.
 
 ``reports`` has a row for every report and destination, ``destinations`` one for
-every destination that was ever tried.  They are made where they are not there
-yet; the file itself is the collector's to make.
+every destination that was ever tried, and for its domain.  They are made where they
+are not there yet; the file itself is the collector's to make, and so is ``own_mail``,
+what became of report mails as the log tells, which may be missing.
+
+What others tell of destinations and domains is summed up when it is first asked
+for, and holds until the store is closed: bounces come days after the mail.
 
 A method returns once its change is committed, which outlives the end of the
 process at any moment.  The journal is synchronised at checkpoints only: a power
@@ -19,17 +23,22 @@ BUGS: The lock does not reach over a network file system.
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from postfix_mtasts.adapters.store_file import open_existing
+from postfix_mtasts.adapters.told_failures import sum_up
+from postfix_mtasts.core import schedule
 from postfix_mtasts.core.schedule import Destination, Tries
-from postfix_mtasts.core.utc import day_start
+from postfix_mtasts.core.utc import DAY, day_start
 from postfix_mtasts.ports import Handover, ReportState, StoreUnusableError
 
 BUSY_SECONDS = 30.0
 """So long another process may hold the database."""
+
+KEPT_DAYS = schedule.KEPT_SECONDS // DAY
+"""So many of the newest days with reports are kept, whatever the clock says."""
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS reports (
@@ -54,13 +63,17 @@ _SCHEMA = (
 ) WITHOUT ROWID""",
 )
 _COLUMNS = "day, domain, destination, report_id, state, tries, first_try, last_try, why, sent"
+_FAR = 1 << 62  # behind every day
 _PUT = f"INSERT OR REPLACE INTO reports ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
 _READ = f"SELECT {_COLUMNS} FROM reports WHERE day = ? AND domain = ?"  # noqa: S608 - constants
 _PUT_DESTINATION = "INSERT OR REPLACE INTO destinations VALUES (?, ?, ?, ?, ?)"
 _READ_DESTINATION = "SELECT * FROM destinations WHERE destination = ?"
 _FORGET_DESTINATIONS = "DELETE FROM destinations WHERE last IS NULL OR last < ?"
-_FAILING = """SELECT * FROM destinations WHERE failing_since IS NOT NULL
-    ORDER BY failing_since, destination"""
+_NEWEST_BEFORE = "SELECT max(day) FROM reports WHERE day < ?"
+
+_READ_TOLD = "SELECT since, last FROM told WHERE name = ?"
+_FAILING = """SELECT destination FROM destinations WHERE failing_since IS NOT NULL
+    UNION SELECT name FROM told"""
 
 
 class SqliteReportStore:
@@ -72,6 +85,7 @@ class SqliteReportStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._is_told = False
         with self._trouble():
             self._connection = open_existing(path, timeout=BUSY_SECONDS)
             try:
@@ -94,38 +108,55 @@ class SqliteReportStore:
             connection.execute("DELETE FROM reports WHERE day = ? AND domain = ?", (day, domain))
             connection.executemany(_PUT, map(_row, handovers))
 
-    def settle(self, handover: Handover, destination: Destination) -> None:
-        """Store what came of a try, and of its destination, both or neither."""
-        known = destination
-        row = (handover.to, known.failing_since, known.last, known.sent_on, known.sent)
+    def settle(self, handover: Handover, known: Mapping[str, Destination]) -> None:
+        """Store how far *handover* is, and what is now *known* of whom, all or nothing.
+
+        What others tell of a destination is not stored.
+        """
+        rows = [
+            (name, it.failing_since, it.last, it.sent_on, it.sent) for name, it in known.items()
+        ]
         with self._transaction() as connection:
             connection.execute(_PUT, _row(handover))
-            connection.execute(_PUT_DESTINATION, row)
+            connection.executemany(_PUT_DESTINATION, rows)
 
-    def destination(self, to: str) -> Destination:
-        """Return what is known of the destination *to*."""
+    def destination(self, name: str) -> Destination:
+        """Return what is known of *name*: a destination, or the domain of some."""
         with self._trouble():
-            row = self._connection.execute(_READ_DESTINATION, (to,)).fetchone()
-        return Destination() if row is None else _destination(row)
+            self._be_told()
+            row = self._connection.execute(_READ_DESTINATION, (name,)).fetchone()
+            told = self._connection.execute(_READ_TOLD, (name,)).fetchone()
+        return _destination(row or (name, None, None, 0, 0), told or (None, None))
 
     def failing(self) -> tuple[tuple[str, Destination], ...]:
-        """Return the destinations whose last try failed, those that fail longest first."""
+        """Return the destinations and domains that fail, those that fail longest first."""
         with self._trouble():
-            rows = self._connection.execute(_FAILING).fetchall()
-        return tuple((row[0], _destination(row)) for row in rows)
+            self._be_told()
+            names = self._connection.execute(_FAILING).fetchall()
+        known = [(str(name), self.destination(str(name))) for (name,) in names]
+        return tuple(sorted(known, key=lambda it: (schedule.failing_since(it[1]) or 0, it[0])))
 
     def forget_before(self, day: int) -> int:
         """Remove what is known of the days before *day*; return how many rows there were.
 
-        So are destinations that were not tried since.
+        So are destinations that were not tried since.  The newest `KEPT_DAYS` with
+        reports are kept, whatever *day* says: the clock may be wrong.
         """
         with self._transaction() as connection:
-            connection.execute(_FORGET_DESTINATIONS, (day_start(day),))
-            return connection.execute("DELETE FROM reports WHERE day < ?", (day,)).rowcount
+            oldest = min(day, _oldest_kept(connection))
+            connection.execute(_FORGET_DESTINATIONS, (day_start(oldest),))
+            return connection.execute("DELETE FROM reports WHERE day < ?", (oldest,)).rowcount
 
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
+
+    def _be_told(self) -> None:
+        """Sum up what others tell, once."""
+        if not self._is_told:
+            with self._transaction() as connection:
+                sum_up(connection)
+            self._is_told = True
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -196,14 +227,32 @@ def _tries(count: object, first: object, last: object) -> Tries | None:
     return Tries(count=count, first=first, last=last) if count > 0 else None
 
 
-def _destination(row: tuple[object, ...]) -> Destination:
+def _destination(row: tuple[object, ...], told: tuple[object, ...]) -> Destination:
     _, since, last, sent_on, sent = row
+    told_since, told_last = told
     return Destination(
-        failing_since=since if isinstance(since, float) else None,
-        last=last if isinstance(last, float) else None,
+        failing_since=_moment(since),
+        last=_moment(last),
         sent_on=_integer(sent_on),
         sent=_integer(sent),
+        told_since=_moment(told_since),
+        told_last=_moment(told_last),
     )
+
+
+def _oldest_kept(connection: sqlite3.Connection) -> int:
+    """Return the oldest of the newest `KEPT_DAYS` days with reports."""
+    day = _FAR
+    for _ in range(KEPT_DAYS):
+        [before] = connection.execute(_NEWEST_BEFORE, (day,)).fetchone()
+        if before is None:
+            break
+        day = _integer(before)
+    return day
+
+
+def _moment(value: object) -> float | None:
+    return value if isinstance(value, float) else None
 
 
 def _integer(value: object) -> int:

@@ -34,7 +34,7 @@ def list_reports(
         result(line)
     aside = [entry for entry in failing if entry["set_aside"]]
     if aside:
-        result("\nSet aside, and tried once a week, for they refused everything:")
+        result("\nSet aside, and tried once a week, for everything to them failed:")
     for line in table([(printable(e["to"]), f"since {moment(e['failing_since'])}") for e in aside]):
         result(f"  {line}")
 
@@ -42,19 +42,21 @@ def list_reports(
 def _entries(
     counts: CountStore, reports: ReportStore, days: Iterable[int], domain: str | None, now: float
 ) -> Iterator[dict[str, Any]]:
+    read_to = counts.read_to()
     for day in days:
         for name in counts.domains_of(day):
             if domain in {None, name}:
                 handovers = reports.handovers(day, name)
                 yield from map(_entry, handovers)
                 if not handovers:
-                    yield _unaddressed(day, name, now)
+                    standing = schedule.standing(name, day, None, now=now, read_to=read_to)
+                    yield _unaddressed(day, name, standing)
 
 
 def _entry(handover: Handover) -> dict[str, Any]:
     """Return what is known of a report; *when*: it was sent, or is to be tried."""
     when = handover.sent
-    if handover.state is ReportState.WAITING and handover.tries is not None:
+    if handover.state in {ReportState.WAITING, ReportState.TRYING} and handover.tries is not None:
         when = schedule.retry_at(handover.tries)
     if handover.state is ReportState.DUE:
         when = float(schedule.due_at(handover.domain, handover.day))
@@ -70,9 +72,8 @@ def _entry(handover: Handover) -> dict[str, Any]:
     }
 
 
-def _unaddressed(day: int, domain: str, now: float) -> dict[str, Any]:
+def _unaddressed(day: int, domain: str, standing: Standing) -> dict[str, Any]:
     """Return what is to become of a report that was not looked at yet."""
-    standing = schedule.standing(domain, day, None, now=now)
     late = standing is Standing.TOO_LATE
     return _entry(
         Handover(
@@ -97,7 +98,7 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
 def _destination(to: str, known: schedule.Destination, now: float) -> dict[str, Any]:
     return {
         "to": to,
-        "failing_since": known.failing_since,
-        "last": known.last,
+        "failing_since": schedule.failing_since(known),
+        "last": schedule.last_known(known),
         "set_aside": schedule.is_set_aside(known, now),
     }

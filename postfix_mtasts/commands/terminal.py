@@ -17,13 +17,23 @@ _WORTH_A_BAR = 5  # questions; fewer are answered before one has read it
 
 
 def result(text: str) -> None:
-    """Write the line *text* to stdout."""
-    sys.stdout.write(f"{text}\n")
+    """Write the line *text* to stdout, escaped where stdout has no such characters."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 def result_json(document: object) -> None:
     """Write *document* to stdout, for machines and for eyes."""
-    result(json.dumps(document, ensure_ascii=False, indent=2))
+    result(json_for_stdout(json.dumps(document, ensure_ascii=False, indent=2)))
+
+
+def json_for_stdout(text: str) -> str:
+    """Return the JSON *text*, escaped as JSON has it where stdout has no such characters."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return "".join(c if c.isascii() else json.dumps(c)[1:-1] for c in text)
+    return text
 
 
 def talk(text: str) -> None:

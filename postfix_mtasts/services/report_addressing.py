@@ -8,15 +8,17 @@ destinations, whatever becomes of the record.
 LIMITS: `MAX_DESTINATIONS`.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote
 
 from postfix_mtasts.core import schedule
 from postfix_mtasts.core.facts import Absent, Unavailable
 from postfix_mtasts.core.merging import merge
+from postfix_mtasts.core.report_uri import destinations, domain_of, is_fit, is_mailto, port_of
 from postfix_mtasts.core.schedule import Standing
-from postfix_mtasts.core.tlsrpt_record import Address, Record, parse_addresses
+from postfix_mtasts.core.tlsrpt_record import Record
 from postfix_mtasts.core.tlsrpt_report import Reporter, build_heading, has_failures
 from postfix_mtasts.ports import Clock, CountStore, Handover, ReportState, ReportStore, Resolver
 from postfix_mtasts.services.gathering import gather_tlsrpt
@@ -24,12 +26,10 @@ from postfix_mtasts.services.gathering import gather_tlsrpt
 MAX_DESTINATIONS = 10
 """No more destinations of one record get a report (a security limit)."""
 
-_PLAIN = "$&'*+/=~"  # beside letters and digits: what stands for itself in a URI of a record
-
 NOBODY = ""
 """The destination of a report while it is not known to whom it goes."""
 
-OPEN = frozenset({ReportState.DUE, ReportState.WAITING})
+OPEN = frozenset({ReportState.DUE, ReportState.WAITING, ReportState.TRYING})
 """The states in which there is something left to do."""
 
 
@@ -39,7 +39,7 @@ class Wishes:
 
     *suppress*: domains, mailto and https URIs that get none; a domain is also
     meant where it is that of a mail address or the host of an https URI.
-    *at_once*: neither spreading nor waits between tries.  *again*: what was asked
+    *at_once*: no waiting, for a turn, for logs, nor between tries.  *again*: what was asked
     for by name is sent whatever its age, and to whomever it was or was not sent.
     """
 
@@ -53,13 +53,26 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addressing:
-    """Finds out to whom reports go, and stores it."""
+    """Finds out to whom reports go, and stores it.
+
+    *read_to*: see `CountStore.read_to`; one moment for the whole of a run.
+    """
 
     counts: CountStore
     reports: ReportStore
     resolver: Resolver
     clock: Clock
     wishes: Wishes
+    read_to: float = math.inf
+
+    def standing(self, domain: str, day: int, tries: schedule.Tries | None) -> Standing:
+        """Return what is to be done now with the report on *domain* and *day*."""
+        return schedule.standing(
+            *(domain, day, tries),
+            now=self.clock(),
+            read_to=self.read_to,
+            at_once=self.wishes.at_once,
+        )
 
     async def handovers(self, day: int, domain: str) -> tuple[Handover, ...]:
         """Return the report on *domain* and *day* for each destination that still waits for it.
@@ -73,7 +86,7 @@ class Addressing:
         if known and (not open_ or open_[0].to != NOBODY):
             return open_
         tries = open_[0].tries if open_ else None
-        match schedule.standing(domain, day, tries, now=self.clock(), at_once=self.wishes.at_once):
+        match self.standing(domain, day, tries):
             case Standing.DUE:
                 return await self._address(day, domain, tries)
             case Standing.GIVEN_UP | Standing.TOO_LATE as standing:
@@ -125,15 +138,19 @@ class Addressing:
         return waiting if schedule.retry_at(tried) else ended(waiting, Standing.GIVEN_UP)
 
     def _addressed(self, nobody: Handover, record: Record) -> Iterator[Handover]:
-        for number, to in enumerate(destinations(record)):
+        for number, to in enumerate(destinations(record.rua)):
             handover = replace(nobody, to=to)
             if number >= MAX_DESTINATIONS:
                 yield _left_out(handover, f"the record has more than {MAX_DESTINATIONS}")
                 return
             if self._is_suppressed(to) or self._is_suppressed(domain_of(to)):
                 yield _left_out(handover, "tlsrpt.suppress names the destination")
-            elif to.startswith("https:") and not self.wishes.https:
+            elif is_mailto(to):
+                yield handover
+            elif not self.wishes.https:
                 yield _left_out(handover, "tlsrpt.delivery.https is false")
+            elif not is_fit(port_of(to)):
+                yield _left_out(handover, f"port {port_of(to)} is not for HTTPS")
             else:
                 yield handover
 
@@ -142,29 +159,6 @@ class Addressing:
 
     def _is_suppressed(self, name: str) -> bool:
         return unquote(name).casefold() in {unquote(s).casefold() for s in self.wishes.suppress}
-
-
-def destinations(record: Record) -> tuple[str, ...]:
-    """Return each address of *record* as a mailto URI and each https URI, once, in order."""
-    found: dict[str, None] = {}
-    for uri in record.rua:
-        if uri[:6].lower() == "https:":
-            found[f"https:{uri[6:].partition('#')[0]}"] = None
-        else:
-            found |= dict.fromkeys(map(_mailto, parse_addresses(uri)))
-    return tuple(found)
-
-
-def _mailto(address: Address) -> str:
-    """Return the URI of *address*, always the same; `parse_addresses` reads it back."""
-    return f"mailto:{quote(address.local, safe=_PLAIN)}@{address.domain}"
-
-
-def domain_of(to: str) -> str:
-    """Return the domain of the mail address, or the host of the https URI, *to*."""
-    if to.startswith("mailto:"):
-        return to.rpartition("@")[2]
-    return (urlsplit(to).hostname or "").rstrip(".")
 
 
 def ended(handover: Handover, standing: Standing) -> Handover:

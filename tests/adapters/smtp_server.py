@@ -9,8 +9,10 @@
 
 import contextlib
 import socketserver
+import ssl
 import threading
 from dataclasses import dataclass
+from io import BufferedIOBase
 from types import TracebackType
 from typing import Self, cast
 
@@ -23,9 +25,18 @@ class Taken:
 
 
 class SmtpServer:
-    """*says*: replies by verb, instead of the usual ones; "" hangs up."""
+    """*says*: replies by verb, instead of the usual ones; "" hangs up.
 
-    def __init__(self, says: dict[str, str] | None = None, offers: tuple[str, ...] = ()) -> None:
+    *tls*: for STARTTLS, which *offers* has to name.
+    """
+
+    def __init__(
+        self,
+        says: dict[str, str] | None = None,
+        offers: tuple[str, ...] = (),
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.tls = tls
         self.says = says or {}
         self.offers = offers
         self.messages: list[Taken] = []
@@ -91,12 +102,21 @@ class _Conversation(socketserver.StreamRequestHandler):
                 self._say("250 Ok")
             case "DATA":
                 self._take()
+            case "STARTTLS" if self.owner.tls is not None:
+                self._say("220 Go on")
+                self._encrypt(self.owner.tls)
             case "QUIT":
                 self._say("221 Bye")
                 return False
             case _:
                 self._say("250 Ok")
         return True
+
+    def _encrypt(self, tls: ssl.SSLContext) -> None:
+        secured = tls.wrap_socket(self.connection, server_side=True)
+        self.rfile = secured.makefile("rb")
+        self.wfile = cast("BufferedIOBase", secured.makefile("wb", buffering=0))
+        secured.close()  # which it is once both files are
 
     def _take(self) -> None:
         self._say("354 Go on")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import socket
+import ssl
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from postfix_mtasts.adapters.mailer import SystemMailer, find_sendmail
 from postfix_mtasts.core.endpoints import MailRoute
 from postfix_mtasts.core.tlsrpt_record import Address, parse_addresses
 from postfix_mtasts.ports import Refused
-from tests.adapters.https_server import deaf_port
+from tests.adapters.https_server import Authority, deaf_port
 from tests.adapters.smtp_server import SmtpServer, Taken
 
 SENDER = "tls@sender.example"
@@ -168,3 +169,21 @@ def test_no_sendmail_at_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("postfix_mtasts.adapters.mailer._FOLDERS", "/nowhere")
     refused = send(SENDMAIL)
     assert refused == Refused(why="there is no sendmail program in PATH nor in /usr/sbin")
+
+
+def test_tls_is_used_where_it_is_offered_whatever_the_certificate(tmp_path: Path) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(Authority(tmp_path).self_signed("relay.example"))
+    with SmtpServer(offers=("STARTTLS",), tls=tls) as server:
+        assert send(smtp(server)) is None
+    assert [taken.data for taken in server.messages] == [MESSAGE]
+    verbs = [line.partition(" ")[0].upper() for line in server.lines]
+    assert verbs[:4] == ["EHLO", "STARTTLS", "EHLO", "MAIL"]
+
+
+def test_tls_that_is_offered_and_fails_is_a_refusal() -> None:
+    with SmtpServer(offers=("STARTTLS",), says={"STARTTLS": "454 4.7.0 no TLS now"}) as server:
+        refused = send(smtp(server))
+    assert refused is not None
+    assert refused.why.endswith("454 4.7.0 no TLS now")
+    assert server.messages == []

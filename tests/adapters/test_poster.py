@@ -6,9 +6,12 @@ import re
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from postfix_mtasts.adapters import poster
+from postfix_mtasts.adapters.line import Line
 from postfix_mtasts.adapters.poster import HttpsPoster
 from postfix_mtasts.core.tlsrpt_report import Document
 from postfix_mtasts.ports import Refused
@@ -41,13 +44,16 @@ def post(
     host: str = HOST,
     seconds: float = LONG,
     addresses: tuple[str, ...] = ("127.0.0.1",),
+    private_addresses: bool = True,
 ) -> Refused | None:
     async def posting() -> Refused | None:
-        poster = HttpsPoster(str(authority.ca_file), seconds=seconds)
+        https = HttpsPoster(
+            str(authority.ca_file), seconds=seconds, private_addresses=private_addresses
+        )
         try:
-            return await poster.post(f"https://{host}:{port}{target}", addresses, DOCUMENT)
+            return await https.post(f"https://{host}:{port}{target}", addresses, DOCUMENT)
         finally:
-            await poster.close()
+            await https.close()
 
     return asyncio.run(posting())
 
@@ -213,3 +219,27 @@ def test_no_proxy_is_taken_from_the_environment(
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     with HttpsServer(good, says(b"HTTP/1.1 200 OK\r\n\r\n")) as server:
         assert post(authority, server.port) is None
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1"])
+def test_an_address_that_is_not_public_is_not_dialled(authority: Authority, address: str) -> None:
+    began = time.monotonic()
+    refused = post(authority, 8443, addresses=(address,), private_addresses=False)
+    assert refused == Refused(why=f"{HOST} [{address}]: not a public address")
+    assert time.monotonic() - began < LONG / 2
+
+
+def test_of_several_addresses_the_private_ones_are_left_out(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialled: list[tuple[str, ...]] = []
+
+    class NoLine(Line):
+        def __init__(self, host: str, addresses: tuple[str, ...], *rest: Any) -> None:
+            dialled.append(addresses)
+            super().__init__(host, (), *rest)
+
+    monkeypatch.setattr(poster, "Line", NoLine)
+    mixed = ("127.0.0.1", "198.41.0.4", "fe80::1")
+    assert post(authority, 443, addresses=mixed, private_addresses=False) is not None
+    assert dialled == [("198.41.0.4",)]

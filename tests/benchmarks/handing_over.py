@@ -28,7 +28,8 @@ from postfix_mtasts.core.tlsrpt_record import Address
 from postfix_mtasts.core.utc import day_start
 from postfix_mtasts.ports import Counted, Mailer, ReportState
 from postfix_mtasts.services.report_addressing import Addressing, Wishes
-from postfix_mtasts.services.reporter import Reporter, Ways
+from postfix_mtasts.services.report_courier import Ways
+from postfix_mtasts.services.reporter import Reporter
 from tests.benchmarks.reports import DAY, REPORTER, counts_of, megabytes, show
 from tests.world import World
 
@@ -93,7 +94,7 @@ async def run(path: Path, mailer: Mailer) -> int:
     )
     reporter = Reporter(addressing=addressing, ways=Ways(mailer=mailer, poster=poster))
     await reporter.plan(DAY, counts.domains_of(DAY))
-    await reporter.send(reporter.queues)
+    await reporter.send(reporter.planned)
     await poster.close()
     reports.close()
     counts.close()

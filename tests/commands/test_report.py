@@ -24,10 +24,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from postfix_mtasts.adapters.count_reader import KEPT_DAYS
 from postfix_mtasts.adapters.report_store import lock
+from postfix_mtasts.adapters.tlsrpt_store import SqliteTlsrptStore
 from postfix_mtasts.cli import main
 from postfix_mtasts.core.tls_event import ResultType
 from postfix_mtasts.core.utc import build_date, day_of, day_start
+from postfix_mtasts.ports import Counted, Place, Written
 from tests.adapters.dns_server import DnsServer, record
 from tests.adapters.https_server import Authority, Conversation, HttpsServer
 from tests.adapters.smtp_server import SmtpServer
@@ -88,7 +91,7 @@ def make_configure(config: Path, dns: DnsServer) -> Configure:
             'server: {listen: ["unix:sock"]}\n'
             f'dns: {{servers: ["{dns.address}"]}}\n'
             'store: {url: "sqlite:///state.db"}\n'
-            f"tlsrpt: {{{who}, delivery: {{mail: {mail!r}}}}}\n{rest}"
+            f"tlsrpt: {{{who}, delivery: {{mail: {mail!r}, private_addresses: true}}}}\n{rest}"
         )
 
     configure()
@@ -432,16 +435,92 @@ def test_resend_sends_a_report_again_under_its_id(
     assert "nothing was sent: report --list" in ran.err
 
 
-@pytest.mark.usefixtures("configure")
+@pytest.mark.parametrize("who", [WHO, "contact: tls@sender.example"], ids=["complete", "unset"])
 def test_counts_older_than_the_retention_are_removed(
-    command: Command, database: Path, outbox: Path
+    command: Command, configure: Configure, database: Path, outbox: Path, who: str
 ) -> None:
-    store_counts(database, [(row("old.example", day=TODAY - 40), 1)])
-    assert command("report").status == 0
+    days = [*range(TODAY - KEPT_DAYS, TODAY), TODAY - 40]
+    store_counts(database, [(row("old.example", day=day), 1) for day in days])
+    configure(who)
+    assert command("report").status in {0, 2}
+    configure()
     ran = command("report", "--print", "--day", build_date(TODAY - 40))
     assert "no sessions" in ran.err
-    assert json.loads(command("report", "--print").out)
+    assert json.loads(command("report", "--print", "--domain", "old.example").out)
     assert mails(outbox) == []
+
+
+@pytest.mark.usefixtures("database")
+def test_by_cron_unset_keys_are_said_once_a_day(
+    command: Command, configure: Configure, tmp_path: Path
+) -> None:
+    configure("contact: tls@sender.example")
+    assert "to send reports, set tlsrpt.organization" in command("report", "--cron").err
+    assert command("report", "--cron") == Ran(status=2, out="", err="")
+    yesterday = time.time() - 86400
+    os.utime(tmp_path / "tlsrpt.db-cron-settings", (yesterday, yesterday))
+    assert "to send reports, set tlsrpt.organization" in command("report", "--cron").err
+
+
+@pytest.mark.usefixtures("configure", "database")
+def test_by_cron_trouble_that_may_pass_is_said_once_it_has_lasted_a_day(
+    command: Command, tmp_path: Path
+) -> None:
+    stamp = tmp_path / "tlsrpt.db-cron-trouble"
+    with lock(tmp_path / "tlsrpt.db"):
+        for _ in range(2):
+            assert command("report", "--cron") == Ran(status=75, out="", err="")
+        yesterday = time.time() - 86400
+        os.utime(stamp, (yesterday, yesterday))
+        assert "another run is sending reports" in command("report", "--cron").err
+        assert command("report", "--cron").err == ""
+    assert command("report", "--cron") == Ran(status=0, out="", err="")
+    assert not stamp.exists()
+
+
+@pytest.mark.usefixtures("configure")
+def test_by_cron_there_is_no_word_before_anything_is_counted(command: Command) -> None:
+    assert command("report", "--cron") == Ran(status=0, out="", err="")
+
+
+@pytest.mark.usefixtures("outbox")
+def test_a_terminal_without_umlauts_gets_json_with_escapes(
+    config: Path, configure: Configure, database: Path
+) -> None:
+    assert database.exists()
+    configure(WHO.replace("Sender Inc", "Söhne \U0001f4e8"))
+    command = [sys.executable, "-m", "postfix_mtasts", "report", "--print", "--config", str(config)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.isascii()
+    assert json.loads(ran.stdout)["organization-name"] == "Söhne \U0001f4e8"
+
+
+def read_only_to(database: Path, moment: float) -> None:
+    """Let the one log that is followed be read up to *moment*."""
+    store = SqliteTlsrptStore(database, clock=lambda: 0.0)
+    store.follow(["log"])
+    place = Place(position="1", read_to=moment)
+    assert store.add(Counted(source="log", place=place)) is Written.DONE
+    store.close()
+
+
+@pytest.mark.usefixtures("configure")
+def test_a_day_whose_log_is_not_read_waits_unless_told_not_to(
+    command: Command, database: Path, dns: DnsServer, outbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks_for(dns, "example.com", "mailto:tlsrpt@example.com")
+    read_only_to(database, day_start(TODAY) - 60.0)
+    noon = day_start(TODAY) + 43200.0
+    monkeypatch.setattr(time, "time", lambda: noon)
+    assert command("report") == Ran(status=0, out="", err="")
+    assert mails(outbox) == []
+    assert "waits for the log to be read to the end of the day" in command("report", "--list").out
+    ran = command("report", "--now")
+    assert ran.status == 0
+    assert f"the reports of {DATE} may lack sessions" in ran.err
+    assert len(mails(outbox)) == 1
 
 
 @pytest.mark.usefixtures("configure", "database")

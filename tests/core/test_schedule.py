@@ -6,18 +6,22 @@ from postfix_mtasts.core.schedule import (
     FIRST_RETRY_SECONDS,
     LAST_COUNTS_SECONDS,
     LATE_SECONDS,
+    MAX_DOMAIN_REPORTS,
     MAX_REPORTS,
     RETRY_SECONDS,
     SET_ASIDE_SECONDS,
     SPREAD_SECONDS,
+    UNREAD_SECONDS,
     Destination,
     Standing,
     Tries,
     delivered,
     due_at,
     failed,
+    failing_since,
     has_room,
     is_set_aside,
+    last_known,
     retry_at,
     standing,
     tried,
@@ -153,14 +157,61 @@ def test_a_destination_that_never_failed_is_not_set_aside() -> None:
     assert not is_set_aside(Destination(failing_since=1.0), 10.0**9)
 
 
-def test_a_destination_gets_a_bounded_number_of_reports_a_day() -> None:
+def test_a_destination_gets_a_bounded_number_of_reports_a_day_and_its_domain_more() -> None:
     morning = float(day_start(20000))
     destination = Destination()
     for _ in range(MAX_REPORTS):
-        assert has_room(destination, morning)
+        assert has_room(destination, morning, most=MAX_REPORTS)
         destination = delivered(destination, morning)
-    assert not has_room(destination, morning + DAY - 1)
-    assert not has_room(failed(destination, morning), morning + DAY - 1)
-    assert has_room(destination, morning, most=MAX_REPORTS + 1)
-    assert has_room(destination, morning + DAY)
+    assert not has_room(destination, morning + DAY - 1, most=MAX_REPORTS)
+    assert not has_room(failed(destination, morning), morning + DAY - 1, most=MAX_REPORTS)
+    assert has_room(destination, morning, most=MAX_DOMAIN_REPORTS)
+    assert has_room(destination, morning + DAY, most=MAX_REPORTS)
     assert delivered(destination, morning + DAY).sent == 1
+
+
+def test_a_day_waits_until_its_logs_are_read_but_no_longer_than_a_day() -> None:
+    end = day_start(20001)
+    due = float(due_at("example.com", 20000))
+
+    def at(now: float, read_to: float, *, at_once: bool = False) -> Standing:
+        return standing("example.com", 20000, None, now=now, read_to=read_to, at_once=at_once)
+
+    enough = end + LAST_COUNTS_SECONDS
+    assert at(due, enough - 1) is Standing.UNREAD
+    assert at(due, enough) is Standing.DUE
+    assert at(due - 1, 0) is Standing.SPREAD
+    assert at(end + UNREAD_SECONDS - 1, 0) is Standing.UNREAD
+    assert at(end + UNREAD_SECONDS, 0) is Standing.DUE
+    assert at(end, 0, at_once=True) is Standing.DUE
+    assert at(end - 1, 0, at_once=True) is Standing.UNFINISHED
+
+
+def test_a_destination_whose_mail_bounces_is_set_aside_though_a_mail_server_takes_it() -> None:
+    week = float(SET_ASIDE_SECONDS)
+    bouncing = Destination(told_since=0.0, told_last=week)
+    assert is_set_aside(bouncing, week + 1)
+    assert not is_set_aside(bouncing, 2 * week)
+    tried_again = delivered(bouncing, 2 * week)
+    assert failing_since(tried_again) == 0.0
+    assert last_known(tried_again) == 2 * week
+    assert is_set_aside(tried_again, 2 * week + 1), "whether it arrived is not known yet"
+    assert not is_set_aside(Destination(told_since=0.0, told_last=week - 1), week)
+
+
+def test_a_bounce_and_a_later_handover_make_no_week_of_failing() -> None:
+    once = delivered(Destination(told_since=0.0, told_last=0.0), float(SET_ASIDE_SECONDS))
+    assert not is_set_aside(once, SET_ASIDE_SECONDS + 1.0)
+
+
+def test_who_was_last_tried_in_the_future_is_not_left_alone_until_then() -> None:
+    year = 365.0 * DAY
+    ahead = failed(failed(Destination(), year), year + SET_ASIDE_SECONDS)
+    assert is_set_aside(ahead, year + SET_ASIDE_SECONDS)
+    assert not is_set_aside(ahead, 100.0)
+
+
+def test_nothing_is_known_of_who_was_never_tried() -> None:
+    assert failing_since(Destination()) is None
+    assert last_known(Destination()) is None
+    assert failing_since(failed(Destination(told_since=5.0), 3.0)) == 3.0

@@ -27,6 +27,7 @@ tlsrpt:
   sources: {sources}
   delivery:
     mail: {mail}
+    private_addresses: true
 logging:
   level: debug
 """

@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import math
+import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from email import message_from_bytes
 from pathlib import Path
@@ -20,7 +23,9 @@ from postfix_mtasts.core.utc import DAY as SECONDS
 from postfix_mtasts.core.utc import day_start
 from postfix_mtasts.ports import Refused, ReportState
 from postfix_mtasts.services.report_addressing import MAX_DESTINATIONS, Addressing, Wishes
-from postfix_mtasts.services.reporter import MAX_FAILURES, Outcome, Reporter, Ways
+from postfix_mtasts.services.report_courier import Outcome, Ways
+from postfix_mtasts.services.report_turns import MAX_FAILURES
+from postfix_mtasts.services.reporter import POSTS_AT_ONCE, RUN_SECONDS, Reporter
 from tests.report_samples import DAY, row, store_counts
 from tests.world import World, story
 
@@ -47,6 +52,8 @@ class Office:
     posts: list[tuple[str, tuple[str, ...], Document]] = field(default_factory=list)
     down: set[str] = field(default_factory=set)
     tried: list[str] = field(default_factory=list)
+    read_to: float = math.inf
+    ticks: float = 0.0
 
     async def send(self, message: bytes, *, sender: str, recipient: Address) -> Refused | None:
         assert sender == WHO.sender
@@ -69,7 +76,7 @@ class Office:
     async def run(self, *domains: str, day: int = DAY, **wishes: Any) -> Outcome:
         reporter = self.reporter(**wishes)
         await reporter.plan(day, domains or self.counts.domains_of(day))
-        await reporter.send(reporter.queues)
+        await reporter.send(reporter.planned)
         return reporter.outcome
 
     def reporter(self, **wishes: Any) -> Reporter:
@@ -79,8 +86,11 @@ class Office:
             resolver=self.world,
             clock=self.world.clock,
             wishes=replace(self.wishes, **wishes),
+            read_to=self.read_to,
         )
-        return Reporter(addressing=addressing, ways=Ways(mailer=self, poster=self))
+        return Reporter(
+            addressing=addressing, ways=Ways(mailer=self, poster=self), ticks=lambda: self.ticks
+        )
 
     def asks_for(self, domain: str, rua: str) -> None:
         text = f"v=TLSRPTv1; rua={rua}".encode()
@@ -278,7 +288,9 @@ async def test_a_destination_gets_no_more_than_its_share_of_a_day(
     office: Office, monkeypatch: pytest.MonkeyPatch, path: Path
 ) -> None:
     room = schedule.has_room
-    monkeypatch.setattr(schedule, "has_room", lambda known, now: room(known, now, most=2))
+    monkeypatch.setattr(
+        schedule, "has_room", lambda known, now, most: room(known, now, most=most // 500)
+    )
     names = [f"d{n}.example" for n in range(5)]
     store_counts(path, [(row(name), 1) for name in names])
     for name in names:
@@ -293,7 +305,7 @@ async def test_a_destination_gets_no_more_than_its_share_of_a_day(
 async def test_a_report_for_which_there_was_no_room_for_too_long_is_left_out(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "has_room", lambda _known, _now: False)
+    monkeypatch.setattr(schedule, "has_room", lambda _known, _now, most: most < 0)
     assert not (await office.run(DOMAIN)).reports
     office.world.now = MIDNIGHT + 48 * HOUR
     assert (await office.run(DOMAIN)).reports == {LEFT_OUT: 1}
@@ -316,7 +328,7 @@ async def test_a_destination_that_refused_all_for_a_week_is_set_aside(
     assert tried == [1] * 8 + [0] * 6 + [1] + [0] * 5
     [last] = office.reports.handovers(DAY + 19, DOMAIN)
     assert last.state is LEFT_OUT
-    assert last.why.startswith("set aside: has refused everything since 2024-10-0")
+    assert last.why.startswith(f"set aside: all to {TO} has failed since 2024-10-0")
     [(to, known)] = office.reports.failing()
     assert to == TO
     assert schedule.is_set_aside(known, office.world.now)
@@ -399,7 +411,7 @@ async def test_a_bug_at_one_domain_holds_up_no_other(
 
 
 @story
-async def test_a_store_that_cannot_be_written_to_ends_the_run_before_more_is_sent(
+async def test_a_store_that_cannot_be_written_to_ends_the_run_before_anything_is_sent(
     office: Office, path: Path
 ) -> None:
     names = [f"d{n}.example" for n in range(100)]
@@ -409,9 +421,9 @@ async def test_a_store_that_cannot_be_written_to_ends_the_run_before_more_is_sen
     reporter = office.reporter()
     await reporter.plan(DAY, names)
     office.reports._connection.execute("PRAGMA query_only = 1")  # noqa: SLF001 - as if read-only
-    await reporter.send(reporter.queues)
+    await reporter.send(reporter.planned)
     assert "readonly" in reporter.outcome.unusable
-    assert len(office.mails) == 1
+    assert office.mails == []
 
 
 @story
@@ -431,8 +443,8 @@ async def test_a_run_that_is_told_to_stop_ends_between_two_reports(
             return await super().send(message, sender=sender, recipient=recipient)
 
     stopping = Stopping(world=office.world, counts=office.counts, reports=office.reports)
-    reporter._ways = Ways(mailer=stopping, poster=stopping)  # noqa: SLF001 - it stops the one it serves
-    await reporter.send(reporter.queues)
+    reporter._courier._ways = Ways(mailer=stopping, poster=stopping)  # noqa: SLF001 - it stops the one it serves
+    await reporter.send(reporter.planned)
     assert reporter.outcome.reports == {SENT: 1}
     assert (await office.run(*names)).reports == {SENT: 4}
 
@@ -448,11 +460,160 @@ async def test_a_report_can_be_sent_again_whatever_its_age(office: Office) -> No
 
 
 @story
-async def test_counts_that_went_away_meanwhile_are_told(office: Office) -> None:
+async def test_counts_that_went_away_meanwhile_are_told(office: Office, path: Path) -> None:
     reporter = office.reporter()
     await reporter.plan(DAY, [DOMAIN])
-    office.counts.forget_before(DAY + 1)
-    await reporter.send(reporter.queues)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM tally")
+    await reporter.send(reporter.planned)
     assert reporter.outcome.reports == {LEFT_OUT: 1}
     assert office.why() == "there are no counts of that day"
     assert office.tried == []
+
+
+@story
+async def test_a_day_waits_for_its_logs_to_be_read_unless_it_is_to_go_at_once(
+    office: Office,
+) -> None:
+    office.read_to = MIDNIGHT - 1
+    assert not (await office.run(DOMAIN)).reports
+    office.world.now = MIDNIGHT + 24 * HOUR - 1
+    assert not (await office.run(DOMAIN)).reports
+    assert office.states() == []
+    office.read_to = MIDNIGHT + HOUR
+    assert (await office.run(DOMAIN)).reports == {SENT: 1}
+
+
+@story
+async def test_a_collector_that_is_dead_delays_reports_and_does_not_end_them(
+    office: Office,
+) -> None:
+    office.read_to = 0.0
+    office.world.now = MIDNIGHT + 24 * HOUR
+    assert (await office.run(DOMAIN)).reports == {SENT: 1}
+
+
+@story
+async def test_many_addresses_of_one_domain_share_what_it_may_get(
+    office: Office, monkeypatch: pytest.MonkeyPatch, path: Path
+) -> None:
+    room = schedule.has_room
+    few = {schedule.MAX_REPORTS: 2, schedule.MAX_DOMAIN_REPORTS: 5}
+    monkeypatch.setattr(
+        schedule, "has_room", lambda known, now, most: room(known, now, most=few[most])
+    )
+    names = [f"d{n}.example" for n in range(4)]
+    store_counts(path, [(row(name), 1) for name in names])
+    for name in names:
+        office.asks_for(name, ",".join(f"mailto:{n}.{name}@victim.example" for n in range(3)))
+    assert (await office.run(*names)).reports == {SENT: 5}
+    assert not (await office.run(*names)).reports
+
+
+@story
+async def test_silent_hosts_hold_up_neither_mail_nor_the_hosts_of_other_domains(
+    office: Office, path: Path
+) -> None:
+    names = [f"evil{n}.example" for n in range(3)]
+    store_counts(path, [(row(name), 1) for name in [*names, "good.example"]])
+    for number, name in enumerate(names):
+        uris = (f"https://192.0.{number}.{n}/" for n in range(10))
+        office.asks_for(name, ",".join(uris))
+    office.asks_for("good.example", "https://198.51.100.1/")
+    release = asyncio.Event()
+    held: list[str] = []
+
+    class Silent(Office):
+        async def post(
+            self, uri: str, addresses: tuple[str, ...], document: Document
+        ) -> Refused | None:
+            if "192.0." in uri:
+                held.append(uri)
+                await release.wait()
+                return Refused(why="no answer in time")
+            return await super().post(uri, addresses, document)
+
+    silent = Silent(world=office.world, counts=office.counts, reports=office.reports)
+    running = asyncio.create_task(silent.run(*names, DOMAIN, "good.example"))
+    while not (silent.posts and silent.mails):  # noqa: ASYNC110 - what it waits for knows of no event
+        await asyncio.sleep(0)
+    assert len(held) == len(names) < POSTS_AT_ONCE, "one for each domain"
+    release.set()
+    outcome = await running
+    assert outcome.reports == {SENT: 2, WAITING: len(names) * MAX_FAILURES}
+
+
+@story
+async def test_when_its_time_is_up_a_run_leaves_the_rest_to_the_next(office: Office) -> None:
+    reporter = office.reporter()
+    await reporter.plan(DAY, [DOMAIN])
+    office.ticks = RUN_SECONDS
+    await reporter.plan(DAY, ["other.example"])
+    await reporter.send(reporter.planned)
+    assert not reporter.outcome.reports
+    assert reporter.outcome.unfinished
+    assert office.reports.handovers(DAY, "other.example") == ()
+    office.ticks = 0.0
+    assert (await office.run()).reports == {SENT: 1, LEFT_OUT: 1}
+
+
+def fill_disk(store: SqliteReportStore, *, full: bool) -> None:
+    """Let *store* be unable to grow, as if the disk were full, or able to again."""
+    connection = store._connection  # noqa: SLF001 - as if the disk were full
+    connection.execute(f"PRAGMA query_only = {full:d}")
+
+
+@story
+async def test_what_cannot_be_marked_as_tried_is_not_sent(office: Office) -> None:
+    reporter = office.reporter()
+    await reporter.plan(DAY, [DOMAIN])
+    fill_disk(office.reports, full=True)
+    await reporter.send()
+    assert "tlsrpt.db" in reporter.outcome.unusable
+    assert office.tried == []
+    fill_disk(office.reports, full=False)
+    assert (await office.run(DOMAIN)).reports == {SENT: 1}
+
+
+@story
+async def test_a_report_whose_end_is_never_known_is_tried_a_few_times(office: Office) -> None:
+    class Full(Office):
+        async def send(self, message: bytes, *, sender: str, recipient: Address) -> Refused | None:
+            fill_disk(self.reports, full=True)
+            return await super().send(message, sender=sender, recipient=recipient)
+
+    full = Full(world=office.world, counts=office.counts, reports=office.reports)
+    for _ in range(24):
+        await full.run(DOMAIN)
+        fill_disk(office.reports, full=False)
+        office.world.now += HOUR
+    assert len(full.mails) == schedule.MAX_UNSURE_TRIES
+    assert len({message_from_bytes(mail)["Message-ID"] for _, mail in full.mails}) == 1
+    assert office.states() == [(TO, GIVEN_UP)]
+    assert office.why() == (
+        "given up after 4 tries; a run ended while it was handed over: perhaps it arrived"
+    )
+
+
+@story
+async def test_a_domain_of_which_all_mail_bounces_is_set_aside(office: Office, path: Path) -> None:
+    now = office.world.now
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS own_mail"
+            " (recipient TEXT PRIMARY KEY, failing_since REAL, last REAL)"
+        )
+        rows = [(f"a{n}@victim.example", now - 8 * SECONDS, now - HOUR) for n in range(3)]
+        insert = "INSERT INTO own_mail (recipient, failing_since, last) VALUES (?, ?, ?)"
+        connection.executemany(insert, rows)
+    office.asks_for(DOMAIN, "mailto:new@victim.example")
+    assert (await office.run(DOMAIN)).reports == {LEFT_OUT: 1}
+    assert office.why().startswith("set aside: all to victim.example has failed since ")
+    assert office.tried == []
+
+
+@story
+async def test_a_port_of_another_protocol_gets_no_post(office: Office) -> None:
+    office.asks_for(DOMAIN, "https://192.0.2.1:25/")
+    assert (await office.run(DOMAIN)).reports == {LEFT_OUT: 1}
+    assert office.why() == "port 25 is not for HTTPS"
