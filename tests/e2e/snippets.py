@@ -105,14 +105,22 @@ class Site:
             main_cf=_main_cf(release),
             master_cf="".join(map(text_of, _ending(release, ".master.cf"))),
         )
+        self.postfix = self.lab.postfix
         self._stack = ExitStack()
         self._stack.callback(self.lab.close)
-        self.postfix = self.lab.postfix
+        try:
+            self._furnish(root)
+            self._carry_out(release)
+        except BaseException:
+            self.close()
+            raise
+
+    def _furnish(self, root: Path) -> None:
+        """Add authorities, a certificate and who judges passwords."""
         self.lab.namespace.bind(self.lab.authority.pem, str(root / AUTHORITIES))
         self.postfix.install("mail.pem", self.lab.authority.issue("mail.test").pem.read_bytes())
         auth = AuthServer(self.postfix.spool / "private" / "auth")
         self._stack.callback(auth.close)
-        self._carry_out(release)
 
     def _carry_out(self, release: Release) -> None:
         """Copy the tables and run the commands that the snippets tell of."""
