@@ -1,7 +1,8 @@
 """The counts as reports are made of them: the port `CountStore`.
 
 The file and its tables are the collector's (see `tlsrpt_store`), which may be
-writing at the same time.
+writing at the same time.  Where the policy daemon has noted there what was in force,
+that is forgotten with the counts (`policy_history`).
 """
 
 import math
@@ -11,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from postfix_mtasts.adapters import policy_history
 from postfix_mtasts.adapters.store_file import open_existing, transact
 from postfix_mtasts.adapters.tlsrpt_store import check_version
 from postfix_mtasts.core.errors import ParseError
@@ -116,6 +118,8 @@ def _forget(connection: sqlite3.Connection, day: int) -> int:
     if removed:
         connection.execute(_FORGET_KINDS)
         connection.execute(_FORGET_POLICIES)
+    if policy_history.has_tables(connection):
+        policy_history.forget_before(connection, oldest)
     return removed
 
 

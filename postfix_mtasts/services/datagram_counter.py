@@ -86,6 +86,10 @@ class DatagramCounter:
         news, self._news = self._news, Counter()
         return news
 
+    def progress(self, _now: float) -> str:
+        """Return how many datagrams it has received."""
+        return f"{self.received} datagrams"
+
     def _count(self, received: Received) -> None:
         self.received += received.count
         valid = (self._policies.edition(), day_of(received.when))
@@ -107,4 +111,6 @@ class DatagramCounter:
 
     def _rows(self, received: Received) -> tuple[Row, ...]:
         datagram = parse_datagram(received.data)
-        return rows_of_datagram(datagram, self._policies.of(datagram.domain), when=received.when)
+        return rows_of_datagram(
+            datagram, self._policies.of(datagram.domain, received.when), when=received.when
+        )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from postfix_mtasts.adapters import policy_history
 from postfix_mtasts.adapters.count_reader import KEPT_DAYS, SqliteCountReader
 from postfix_mtasts.adapters.tlsrpt_store import SqliteTlsrptStore
 from postfix_mtasts.core.tally import Row
@@ -62,6 +63,19 @@ def test_old_days_are_forgotten_and_the_collector_counts_on(path: Path) -> None:
     assert rows_of(path, DAY + 1, "b.example") == ((row("b.example", day=DAY + 1), 4),)
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT count(*) FROM policies").fetchone() == (1,)
+    connection.close()
+
+
+def test_what_was_in_force_is_forgotten_with_the_counts(path: Path) -> None:
+    days = range(DAY, DAY + KEPT_DAYS + 1)
+    store_counts(path, [(row("b.example", day=day), 3) for day in days])
+    with sqlite3.connect(path) as connection:
+        policy_history.make_tables(connection)
+        policy_history.mark_days(connection, dict.fromkeys(days, False))
+    reader = SqliteCountReader(path)
+    reader.forget_before(DAY + 1)
+    reader.close()
+    assert [policy_history.is_asked(connection, day) for day in days[:2]] == [False, True]
     connection.close()
 
 
