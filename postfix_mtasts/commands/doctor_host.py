@@ -97,7 +97,7 @@ def _daemon(listens: Sequence[Listen]) -> Daemon:
     try:
         reply = socketmap_client.ask(ordered, "control", b"version", _ASK_SECONDS)
     except socketmap_client.DaemonError as error:
-        return Daemon(failure=str(error))
+        return Daemon(failure=f"it does not answer ({error.why})")
     unit = find_unit(f"{UNIT}.service")
     status = "" if unit is None else unit.status
     if reply.status is Status.PERM and _ONLY_ROOT in reply.text:
