@@ -29,7 +29,7 @@ NOTHING = InForce()
 class Nowhere:
     """A policy daemon that knows nothing."""
 
-    def of(self, domain: str) -> InForce:
+    def of(self, domain: str, _when: float) -> InForce:
         assert domain
         return NOTHING
 
@@ -53,8 +53,9 @@ def collect(path: Path) -> None:
     """Read the log at *path* to its end."""
     store = SqliteTlsrptStore(path.parent / FILE_NAME)
     source = LogFile(path, follow=False)
-    counter = LogCounter(source, store=store, policies=Nowhere())
-    sidecar = Collector([counter], store=store, ticks=time.monotonic)
+    counter = LogCounter(source, store=store, policies=Nowhere(), clock=time.time)
+    sidecar = Collector(store=store, ticks=time.monotonic, clock=time.time)
+    sidecar.adopt([counter])
     while not counter.ended:
         sidecar.turn()
     assert sidecar.close()
