@@ -1,0 +1,108 @@
+"""A copy of main.cf before a change, and the way back."""
+
+from pathlib import Path
+
+import pytest
+
+from postfix_mtasts.adapters import main_cf
+from postfix_mtasts.adapters.main_cf import (
+    Backup,
+    BackupError,
+    change_with_backup,
+    difference,
+    edited_since,
+    last_backup,
+    restore,
+)
+
+BEFORE = b"# own words \xff\na = 1\n"
+AFTER = b"a = 2\n"
+
+
+@pytest.fixture(name="folder")
+def make_folder(tmp_path: Path) -> Path:
+    (tmp_path / "main.cf").write_bytes(BEFORE)
+    (tmp_path / "main.cf").chmod(0o640)
+    return tmp_path
+
+
+def changed(folder: Path, after: bytes = AFTER, when: float = 0.0) -> Backup:
+    path = folder / "main.cf"
+    return change_with_backup(folder, lambda: _write(path, after), clock=lambda: when)
+
+
+def _write(path: Path, octets: bytes) -> None:
+    path.write_bytes(octets)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_change_leaves_a_copy_of_before_named_after_its_time(folder: Path) -> None:
+    backup = changed(folder)
+    assert backup.path.read_bytes() == BEFORE
+    assert backup.path.name.startswith("main.cf.postfix-mtasts.19700101T000000Z.")
+    assert last_backup(folder) == backup
+
+
+def test_the_way_back_is_octet_for_octet_and_leaves_no_trace(folder: Path) -> None:
+    backup = changed(folder)
+    assert not edited_since(backup)
+    restore(backup)
+    assert (folder / "main.cf").read_bytes() == BEFORE
+    assert (folder / "main.cf").stat().st_mode & 0o777 == 0o640
+    assert names(folder) == ["main.cf"]
+
+
+def test_an_edit_since_is_seen_and_shown(folder: Path) -> None:
+    backup = changed(folder)
+    (folder / "main.cf").write_bytes(b"a = 3\n")
+    assert edited_since(backup)
+    lines = difference(backup)
+    assert "-a = 3" in lines
+    assert "+a = 1" in lines
+
+
+def test_a_change_that_fails_is_put_back(folder: Path) -> None:
+    def fail() -> None:
+        (folder / "main.cf").write_bytes(AFTER)
+        raise ValueError("refused")
+
+    with pytest.raises(ValueError, match="refused"):
+        change_with_backup(folder, fail)
+    assert (folder / "main.cf").read_bytes() == BEFORE
+    assert names(folder) == ["main.cf"]
+
+
+def test_the_last_of_several_copies_is_the_newest(folder: Path) -> None:
+    first = changed(folder, b"a = 2\n", when=1e9)
+    second = changed(folder, b"a = 3\n", when=1.1e9)
+    assert last_backup(folder) == second
+    restore(second)
+    assert last_backup(folder) == first
+    assert not edited_since(first)
+
+
+def test_files_of_other_names_are_no_copies(folder: Path) -> None:
+    (folder / "main.cf.postfix-mtasts.19700101T000000Z.unfinished").touch()
+    (folder / "main.cf.postfix-mtasts.old").touch()
+    assert last_backup(folder) is None
+
+
+def test_a_folder_without_main_cf_and_a_huge_one_are_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BackupError, match="cannot be copied: No such file"):
+        changed(tmp_path)
+    monkeypatch.setattr(main_cf, "MAX_BYTES", 3)
+    (tmp_path / "main.cf").write_bytes(BEFORE)
+    with pytest.raises(BackupError, match="larger than any"):
+        changed(tmp_path)
+
+
+def test_a_copy_that_is_gone_is_an_error(folder: Path) -> None:
+    backup = changed(folder)
+    backup.path.unlink()
+    with pytest.raises(BackupError, match="cannot be restored"):
+        restore(backup)

@@ -1,0 +1,82 @@
+"""The state's databases, looked at from outside."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from postfix_mtasts.adapters import state_files
+from postfix_mtasts.adapters.state_files import examine, read_to
+
+
+@pytest.fixture(name="path")
+def make_database(tmp_path: Path) -> Path:
+    path = tmp_path / "state.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE t (a)")
+        connection.executemany("INSERT INTO t VALUES (?)", [("x" * 500,)] * 200)
+    return path
+
+
+def test_a_sound_file_has_no_problem(path: Path) -> None:
+    database = examine(path)
+    assert database is not None
+    assert (database.problem, database.path) == ("", str(path))
+    assert database.free > 0
+    assert database.owners[0] == database.owners[1]
+
+
+def test_no_file_is_no_database(tmp_path: Path) -> None:
+    assert examine(tmp_path / "none.db") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", [0, 4096])
+def test_damage_is_found(path: Path, place: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(b"\xff" * 4096)
+    database = examine(path)
+    assert database is not None
+    assert database.problem
+
+
+def test_a_file_in_use_is_sound_and_left_as_it_is(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO t VALUES (1)")
+        database = examine(path)
+        connection.execute("COMMIT")
+    assert database is not None
+    assert database.problem == ""
+
+
+def test_a_check_that_takes_too_long_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_files, "SECONDS", -1.0)
+    monkeypatch.setattr(state_files, "_STEPS", 1)
+    database = examine(path)
+    assert database is not None
+    assert (database.problem, database.why) == (None, "it is too large to be read whole")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_of_somebody_else_is_told(path: Path) -> None:
+    os.chown(path, 65533, 65533)
+    database = examine(path)
+    assert database is not None
+    assert database.owners[0] == "65533"
+
+
+def test_how_far_the_sidecar_has_read_is_its_latest_source(path: Path) -> None:
+    assert read_to(path) is None
+    assert read_to(path.with_name("none")) is None
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE sources (name, read_to REAL)")
+        connection.execute("INSERT INTO sources VALUES ('a', 0.0)")
+    assert read_to(path) is None
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO sources VALUES ('b', 7.5)")
+    assert read_to(path) == 7.5
