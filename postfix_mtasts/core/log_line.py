@@ -60,6 +60,11 @@ _HEAD = re.compile(
     rb"\[([0-9]{1,10})\]): "  # 9: process id
 )
 
+# The same for the commonest stamp; enough to find what `_HEAD` has made of such a line before.
+_AGAIN = re.compile(
+    rb"([0-9T:-]{16}):([0-5][0-9](?:\.[0-9]{1,9})?)([Z0-9:+-]++) ([^ ]++ [^ \]]++\]): "
+)
+
 LocalTime: TypeAlias = Callable[[float], float]
 """Turns what the host's clock showed, read as if it were UTC, into seconds since the epoch."""
 
@@ -128,6 +133,15 @@ class LineParser:
 
     def parse(self, line: bytes) -> LogLine | None:
         """Return what *line* says, `None` where it is no line of ours."""
+        again = _AGAIN.match(line)
+        if again is not None:
+            minute, seconds, zone, heard = again.groups()
+            known = self._origins.get(heard)
+            if known and minute == self._minute and zone == self._zone and self._start is not None:
+                return LogLine(self._start + float(seconds), known, _text(line, again.end()))
+        return self._parse_anew(line)
+
+    def _parse_anew(self, line: bytes) -> LogLine | None:
         head = _HEAD.match(line)
         if head is None:
             return None
@@ -136,7 +150,7 @@ class LineParser:
         if when is None:
             return None
         origin = self._origins.get(heard) or self._origin(heard, head)
-        return LogLine(when, origin, line[head.end() :].rstrip(b"\r\n")[:MAX_TEXT])
+        return LogLine(when, origin, _text(line, head.end()))
 
     def _origin(self, heard: bytes, head: re.Match[bytes]) -> Origin:
         if len(self._origins) >= _MAX_ORIGINS:
@@ -157,6 +171,10 @@ class LineParser:
             self._start = _parse_minute(minute, zone, self.calendar)
         second = float(seconds)
         return None if self._start is None or second >= _MAX_SECOND else self._start + second
+
+
+def _text(line: bytes, start: int) -> bytes:
+    return line[start:].rstrip(b"\r\n")[:MAX_TEXT]
 
 
 def build_filter(own_senders: Collection[str] = ()) -> Callable[[bytes], bool]:

@@ -6,12 +6,17 @@ that has been done the position of before is kept, so that the store can tell
 whether somebody else has read on; then this reader forgets what it has counted and
 begins again at what is stored.
 
-Sessions that are alike are counted before anything is worked out about them.
+Sessions that are alike are counted before anything is worked out about them.  One
+whose domain is a guess counts only if it was with an MX host of that domain, as far as
+the policy daemon knows them.
+
+Up to when a log was read is the time of its last line, or the present where it had no
+more; of a log that is silent that is stored every `READ_TO_SECONDS`.
 """
 
 import json
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection
 from typing import Final
 
@@ -21,7 +26,17 @@ from postfix_mtasts.core.session_state import State, build_state, parse_state
 from postfix_mtasts.core.sessions import SessionTracker
 from postfix_mtasts.core.tally import Row, Tally, alike, rows_of_event
 from postfix_mtasts.core.tls_event import Outcome, TlsEvent
-from postfix_mtasts.ports import Counted, EventSource, Place, PoliciesInForce, TlsrptStore, Written
+from postfix_mtasts.ports import (
+    Clock,
+    Counted,
+    EventSource,
+    LogRead,
+    OwnMail,
+    Place,
+    PoliciesInForce,
+    TlsrptStore,
+    Written,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +49,13 @@ MAX_KNOWN: Final = 20_000
 TLS_LOGGED: Final = 7 * 86400.0
 """Seconds of log time after an "established" line in which those lines are known to be logged."""
 
+MAX_OWN_MAIL: Final = 10_000
+"""Fates of our own reports that wait to be stored, the newest."""
+
+READ_TO_SECONDS: Final = 60.0
+"""So seldom is it stored that a log was silent."""
+
+_MAX_TRIED: Final = 1000
 _ESTABLISHED: Final = b"TLS connection established to "
 
 
@@ -46,13 +68,16 @@ class LogCounter:
         *,
         store: TlsrptStore,
         policies: PoliciesInForce,
+        clock: Clock,
         own_senders: Collection[str] = (),
     ) -> None:
         self.ended = False
         self.lines = 0  # of ours, read since the start
+        self._behind: float | None = None  # since when it has more to read, by its own stamps
         self._source = source
         self._store = store
         self._policies = policies
+        self._clock = clock
         self._own_senders = own_senders
         self._ready = False
         self._news: Counter[str] = Counter()  # not asked for yet
@@ -60,6 +85,9 @@ class LogCounter:
         self._known: dict[TlsEvent, tuple[Row, ...]] = {}
         self._edition = -1
         self._tally = Tally()
+        self._read_to = self._stored_to = 0.0
+        self._own_mail: deque[OwnMail] = deque(maxlen=MAX_OWN_MAIL)  # not stored yet
+        self._tried: deque[str] = deque(maxlen=_MAX_TRIED)  # places that may have been stored
         self._forget(Place())
 
     @property
@@ -70,16 +98,22 @@ class LogCounter:
     @property
     def pending(self) -> bool:
         """Whether there is anything to be stored."""
-        return bool(len(self._tally) or self._notes or self._position != self._before)
+        late = self._read_to - self._stored_to >= READ_TO_SECONDS
+        news = len(self._tally) or self._notes or self._own_mail
+        return bool(news or late or self._position != self._before)
 
     def read(self) -> bool:
         """Count what there is, a bounded part of it; return whether there is more."""
         if self.ended or len(self._tally) >= MAX_ROWS or not (self._ready or self._resume()):
             return False
+        now = self._clock()  # what comes while it is read may be left for the next time
         read = self._source.read()
         self._count(read.lines)
+        self._read_to = max(self._read_to, _read_to(read, now))
         self._position, self.ended = read.position, read.ended
         self.lines += len(read.lines)
+        if read.lines or not read.more:
+            self._behind = read.lines[-1].when if read.more else None
         self._notes.update(dict(read.bad))
         self._news.update(dict(read.bad))
         return read.more
@@ -93,14 +127,17 @@ class LogCounter:
             case Written.LATER:
                 for row, count in counted.counts:
                     self._tally.add(row, count)
+                self._tried.append(self._position)
                 return False
             case Written.BEATEN:
-                log.warning("%s: another collector reads it as well", self.name)
+                self._say_who_read_on()
                 self._ready = self.ended = False
                 self._forget(Place())
             case Written.DONE:
-                self._before = self._position
+                self._before, self._stored_to = self._position, self._read_to
                 self._notes.clear()
+                self._own_mail.clear()
+                self._tried.clear()
         return True
 
     def close(self) -> None:
@@ -112,12 +149,29 @@ class LogCounter:
         news, self._news = self._news, Counter()
         return news
 
+    def progress(self, now: float) -> str:
+        """Return how many lines it has read, and how far behind *now* it is."""
+        if not self._ready:
+            return "not read yet"
+        behind = "" if self._behind is None else f", {max(0.0, now - self._behind):.0f} s behind"
+        return f"{self.lines} lines{behind}"
+
+    def _say_who_read_on(self) -> None:
+        """Say why the place stored is another than the one of which was read on."""
+        place = self._store.place(self.name)
+        if place is None or place.position in self._tried:
+            return  # what looked as if it had not been stored had been
+        if place.position:
+            log.warning("%s: another collector reads it as well", self.name)
+        else:
+            log.warning("%s: how far it was read is stored no more: begun anew", self.name)
+
     def _resume(self) -> bool:
         place = self._store.place(self.name)
         if place is None:
             return False
         self._forget(place)
-        self._source.resume(place.position)
+        self._source.resume(place.position, place.since)
         self._ready = True
         return True
 
@@ -126,8 +180,11 @@ class LogCounter:
         state, self._tls_logged = _parse_memory(place.memory, self.name)
         self._tracker = SessionTracker(state=state, own_senders=self._own_senders)
         self._before = self._position = place.position
+        self._read_to = self._stored_to = place.read_to
         self._tally = Tally()
         self._notes = Counter()
+        self._tried.clear()
+        self._own_mail.clear()
 
     def _count(self, lines: Collection[LogLine]) -> None:
         events: Counter[TlsEvent] = Counter()
@@ -136,11 +193,16 @@ class LogCounter:
             if _ESTABLISHED in line.text[:64]:
                 self._tls_logged = line.when
             for event in feed(line):
-                if event.outcome is not Outcome.UNSEEN or self._is_tls_logged(line.when):
+                unseen = event.outcome is Outcome.UNSEEN and not self._is_tls_logged(line.when)
+                if not unseen and self._is_with_its_domain(event):
                     events[alike(event)] += 1
+        self._own_mail.extend(OwnMail(**fate._asdict()) for fate in self._tracker.take_fates())
         for event, count in events.items():
             for row in self._rows(event):
                 self._tally.add(row, count)
+
+    def _is_with_its_domain(self, event: TlsEvent) -> bool:
+        return event.is_with(self._policies.of(event.domain, event.when).hosts)
 
     def _rows(self, event: TlsEvent) -> tuple[Row, ...]:
         """Return what *event* counts for, as long as the same policies are in force."""
@@ -150,7 +212,7 @@ class LogCounter:
             self._edition = edition
         rows = self._known.get(event)
         if rows is None:
-            in_force = self._policies.of(event.domain)
+            in_force = self._policies.of(event.domain, event.when)
             rows = self._known[event] = rows_of_event(event, in_force, tls_logged=True)
         return rows
 
@@ -158,18 +220,27 @@ class LogCounter:
         return self._tls_logged is not None and when - self._tls_logged <= TLS_LOGGED
 
     def _counted(self) -> Counted:
-        place = None
-        if self._position:
-            memory = [build_state(self._tracker.state), self._tls_logged]
-            text = json.dumps(memory, separators=(",", ":"), check_circular=False)
-            place = Place(position=self._position, memory=text)
+        memory = ""
+        if self._position:  # what cannot be read again is not gone on with either
+            parts = [build_state(self._tracker.state), self._tls_logged]
+            memory = json.dumps(parts, separators=(",", ":"), check_circular=False)
         return Counted(
             source=self.name,
             before=self._before,
-            place=place,
+            place=Place(position=self._position, memory=memory, read_to=self._read_to),
             counts=self._tally.take(),
             notes=tuple(self._notes.items()),
+            own_mail=tuple(self._own_mail),
         )
+
+
+def _read_to(read: LogRead, now: float) -> float:
+    """Return up to when a log has been read with *read*, which was begun at *now*."""
+    if read.blind:
+        return 0.0
+    if not read.more:
+        return now
+    return min(read.lines[-1].when, now) if read.lines else 0.0
 
 
 def _parse_memory(memory: str, name: str) -> tuple[State, float | None]:

@@ -83,6 +83,29 @@ def test_the_year_may_be_given() -> None:
     assert parse(b"Feb 29 17:00:48 mta1 postfix/smtp[1]: x", year=2027) is None
 
 
+@pytest.mark.parametrize(
+    ("stamp", "when"),
+    [
+        (b"2026-11-21T17:00:49.5+00:00", NOVEMBER + 1.5),
+        (b"2026-11-21T17:00:60+00:00", NOVEMBER + 12),
+        (b"2026-11-21T17:01:48+00:00", NOVEMBER + 60),
+        (b"2026-11-21T17:00:48+01:00", NOVEMBER - 3600),
+        (b"2026-11-21T17:00:48", NOVEMBER - 60),
+        (b"2026-11-31T17:00:48+00:00", None),
+    ],
+)
+def test_what_is_remembered_of_a_line_does_not_change_the_next(
+    stamp: bytes, when: float | None
+) -> None:
+    parser = LineParser(Calendar(latest=RECORDED, local=lambda shown: shown - 60))
+    for pid in (b"25000", b"7"):
+        assert parser.parse(b"2026-11-21T17:00:48+00:00 mta1 postfix/smtp[%b]: x" % pid)
+        for _ in range(2):
+            line = parser.parse(stamp + b" mta1 postfix/smtp[%b]: hello\n" % pid)
+            assert (line and line.when) == when
+            assert line is None or (line.origin.pid, line.text) == (int(pid), b"hello")
+
+
 def test_a_new_calendar_is_used_from_the_next_minute_on() -> None:
     parser = LineParser(Calendar(latest=RECORDED))
     parser.calendar = Calendar(latest=RECORDED + 365 * 86400)
