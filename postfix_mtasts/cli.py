@@ -62,7 +62,11 @@ def _complain(why: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="postfix-mtasts",
-        description="MTA-STS and DANE for Postfix.",
+        description="MTA-STS and DANE for Postfix, and TLS reports to those who ask for them.",
+        epilog=(
+            "Exit status: 0 well, 1 something found wrong or nothing found, "
+            "2 usage or configuration, 75 try again later."
+        ),
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -83,7 +87,7 @@ def _add_config_option(parser: argparse.ArgumentParser, default: str | None) -> 
         "--config",
         metavar="FILE",
         default=default,
-        help="the configuration (default: /etc/postfix-mtasts/config.yaml if it exists)",
+        help="configuration; /etc/postfix-mtasts/config.yaml by default, if it exists",
     )
 
 
@@ -101,42 +105,59 @@ def _sentence(what: str) -> str:
 
 
 def _add_serve(verbs: "_Verbs") -> None:
-    _add_verb(verbs, "serve", "serve", "answer Postfix, in the foreground")
+    _add_verb(verbs, "serve", "serve", "answer Postfix: the daemon, in the foreground")
 
 
 def _add_report(verbs: "_Verbs") -> None:
     parser = _add_verb(verbs, "report", "report", "send the TLS reports that are due")
-    parser.add_argument("--day", metavar="YYYY-MM-DD", help="of this UTC day alone")
+    parser.add_argument("--day", metavar="YYYY-MM-DD", help="of this day alone, in UTC")
     parser.add_argument("--domain", metavar="DOMAIN", help="on this domain alone")
     parser.add_argument(
-        "--now", action="store_true", help="send at once, without spreading and waiting"
+        "--now",
+        action="store_true",
+        help="send at once, not spread over the hours after midnight nor waiting for the log",
     )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(
-        "--print", action="store_true", help="print the reports, one a line, and send nothing"
+        "--print",
+        action="store_true",
+        help="print the reports of yesterday or --day, one a line, and send nothing",
     )
     instead.add_argument(
-        "--output", metavar="DIR", help="write the reports to files, and send nothing"
+        "--output",
+        metavar="DIR",
+        help="write the reports of yesterday or --day to files in DIR, and send nothing",
     )
     instead.add_argument(
-        "--list", action="store_true", help="tell what was sent, is due or failed, and why"
+        "--list", action="store_true", help="list what was sent, is due or failed, and why"
     )
-    instead.add_argument("--resend", metavar="ID", help="send the report of this Report-ID again")
+    instead.add_argument(
+        "--resend", metavar="ID", help="send again the report of this Report-ID (--list --json)"
+    )
     instead.add_argument(
         "--cron",
         action="store_true",
         help="say only what is new: what is wrong once a day, passing trouble after a day",
     )
-    _add_json_option(parser)
+    _add_json_option(parser, "with --list: print JSON")
 
 
 def _add_collect(verbs: "_Verbs") -> None:
-    what = "count TLS sessions for the reports, in the foreground"
+    what = "count TLS sessions for the reports: the sidecar, in the foreground"
     parser = _add_verb(verbs, "collect", "collect", what)
-    parser.add_argument("--once", action="store_true", help="read what there is, and end")
-    parser.add_argument("--log", metavar="FILE", help='read this mail log, "-" for standard input')
     parser.add_argument(
-        "--year", metavar="YYYY", type=_year, help="of stamps that have none (default: the latest)"
+        "--once", action="store_true", help="read what there is, say how much, and end"
+    )
+    parser.add_argument(
+        "--log",
+        metavar="FILE",
+        help='read this mail log and nothing else, "-" for standard input',
+    )
+    parser.add_argument(
+        "--year",
+        metavar="YYYY",
+        type=_year,
+        help="the year of stamps that name none (default: the latest that can be)",
     )
 
 
@@ -147,40 +168,49 @@ def _year(text: str) -> int:
 
 
 def _add_query(verbs: "_Verbs") -> None:
-    parser = _add_verb(verbs, "query", "query", "say what is answered for a domain, and why")
-    parser.add_argument("domain", metavar="DOMAIN", help='a next-hop: a domain or "[host]:port"')
+    parser = _add_verb(
+        verbs, "query", "query", "explain what Postfix is told for a domain, and why"
+    )
+    parser.add_argument("domain", metavar="DOMAIN", help='a domain, or "[host]:port"')
     parser.add_argument(
-        "--map", metavar="MAP", default="policy", help="also ask this map (default: policy)"
+        "--map",
+        metavar="MAP",
+        default="policy",
+        help="also show what this map answers (default: policy)",
     )
     parser.add_argument(
-        "--direct", action="store_true", help="ask the network itself instead of the daemon"
+        "--direct", action="store_true", help="ask DNS and policy hosts themselves, not the daemon"
     )
     _add_json_option(parser)
 
 
 def _add_cache(verbs: "_Verbs") -> None:
-    parser = _add_verb(verbs, "cache", "cache", "see or change what the daemon knows")
+    parser = _add_verb(verbs, "cache", "cache", "see or change what the running daemon knows")
     actions = parser.add_subparsers(required=True, metavar="ACTION", title="actions", dest="action")
     known = (
-        ("list", "*", "list the domains that are known"),
-        ("show", "+", "show the policies of domains"),
-        ("refresh", "*", "fetch policies again, all where no domain is given"),
-        ("purge", "*", "forget what is known of domains"),
+        ("list", "*", "list the domains that are known, or those named"),
+        ("show", "+", "show the policies of domains in full"),
+        ("refresh", "*", "fetch policies again, now; all where no domain is named"),
+        ("purge", "*", "forget policies: mail is less safe until they are fetched again"),
     )
     for name, count, what in known:
         action = _add_verb(actions, name, "cache", what)
-        action.add_argument("domains", metavar="DOMAIN", nargs=count)
+        action.add_argument("domains", metavar="DOMAIN", nargs=count, help="a mail domain")
         _add_json_option(action)
         if name == "purge":
-            action.add_argument("--all", action="store_true", help="forget everything")
+            action.add_argument(
+                "--all", action="store_true", help="forget the policies of all domains"
+            )
 
 
 def _add_doctor(verbs: "_Verbs") -> None:
-    parser = _add_verb(verbs, "doctor", "doctor", "say whether this host is protected")
+    parser = _add_verb(
+        verbs, "doctor", "doctor", "say whether this host is protected, and what mends it"
+    )
     instead = parser.add_mutually_exclusive_group()
     _add_json_option(instead)
     instead.add_argument(
-        "--apply", action="store_true", help="make the changes in main.cf, having shown them"
+        "--apply", action="store_true", help="change main.cf: show what, ask, and keep a copy"
     )
     instead.add_argument(
         "--undo", action="store_true", help="put main.cf back as it was before --apply"
@@ -191,10 +221,14 @@ def _add_doctor(verbs: "_Verbs") -> None:
 def _add_config(verbs: "_Verbs") -> None:
     parser = _add_verb(verbs, "config", "config_command", "check or show the configuration")
     actions = parser.add_subparsers(required=True, metavar="ACTION", title="actions", dest="action")
-    _add_verb(actions, "check", "config_command", "say whether the configuration is sound")
-    show = _add_verb(actions, "show", "config_command", "show all that is in force")
+    _add_verb(actions, "check", "config_command", "say whether it can be used, and where not")
+    show = _add_verb(
+        actions, "show", "config_command", "show every key that is in force, defaults included"
+    )
     _add_json_option(show)
 
 
-def _add_json_option(parser: "argparse._ActionsContainer") -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
+def _add_json_option(
+    parser: "argparse._ActionsContainer", what: str = "print JSON, for machines"
+) -> None:
+    parser.add_argument("--json", action="store_true", help=what)
