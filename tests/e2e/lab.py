@@ -48,27 +48,25 @@ def missing_requirements() -> list[str]:
     return missing
 
 
-class Lab:
-    """All servers, started; `close` leaves nothing behind but the files in *folder*.
+class World:
+    """The servers that a mail server meets; `close` leaves nothing behind but files.
 
-    *root*, *main_cf*, *master_cf*: see `Postfix`.
+    *resolved*: roots of the trees of files that are to ask its resolver.
     """
 
-    def __init__(
-        self, folder: Path, *, root: Path = Path("/"), main_cf: str = "", master_cf: str = ""
-    ) -> None:
-        """Start all servers, their files and logs (`*.log`) below *folder*."""
+    def __init__(self, folder: Path, *, resolved: tuple[Path, ...] = (Path("/"),)) -> None:
+        """Start them, their files and logs (`*.log`) below *folder*."""
         folder.mkdir()
         self.folder = folder
         self._stack = ExitStack()
         self._hosts = 0
         try:
-            self._start(folder, root=root, main_cf=main_cf, master_cf=master_cf)
+            self._start_world(folder, resolved)
         except BaseException:
             self._stack.close()
             raise
 
-    def _start(self, folder: Path, *, root: Path, main_cf: str, master_cf: str) -> None:
+    def _start_world(self, folder: Path, resolved: tuple[Path, ...]) -> None:
         namespace = Namespace()
         self._stack.callback(namespace.close)
         namespace.hide("/run")
@@ -76,7 +74,7 @@ class Lab:
         namespace.own_subnet("198.51.100.0/24")
         resolv_conf = folder / "resolv.conf"
         resolv_conf.write_text(f"nameserver {RESOLVER}\n")
-        for tree in dict.fromkeys((Path("/"), root)):
+        for tree in resolved:
             namespace.bind(resolv_conf, str(tree / "etc/resolv.conf"))
         self.namespace = namespace
         self.authority = Authority(folder, "trusted")
@@ -85,12 +83,6 @@ class Lab:
         self.dns.start()
         self.policy_host = PolicyHost(namespace, POLICY_HOST)
         self._stack.callback(self.policy_host.close)
-        self.postfix = Postfix(
-            namespace, folder / "postfix", root=root, main_cf=main_cf, master_cf=master_cf
-        )
-        self.postfix.start(self.authority.pem)
-        self.daemon = Daemon(namespace, folder / "daemon", authority=self.authority.pem)
-        self.daemon.start()
 
     def close(self) -> None:
         """Stop everything."""
@@ -156,3 +148,29 @@ class Lab:
     def policy_host_goes_down(self, domain: str) -> None:
         """Let nobody listen where the policy of *domain* was."""
         self.dns.publish(f"mta-sts.{domain}", "A", DOWN)
+
+
+class Lab(World):
+    """The world with a Postfix and the policy daemon in it.
+
+    *root*, *main_cf*, *master_cf*: see `Postfix`.
+    """
+
+    def __init__(
+        self, folder: Path, *, root: Path = Path("/"), main_cf: str = "", master_cf: str = ""
+    ) -> None:
+        """Start all servers, their files and logs (`*.log`) below *folder*."""
+        super().__init__(folder, resolved=tuple(dict.fromkeys((Path("/"), root))))
+        try:
+            self._start(folder, root=root, main_cf=main_cf, master_cf=master_cf)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _start(self, folder: Path, *, root: Path, main_cf: str, master_cf: str) -> None:
+        self.postfix = Postfix(
+            self.namespace, folder / "postfix", root=root, main_cf=main_cf, master_cf=master_cf
+        )
+        self.postfix.start(self.authority.pem)
+        self.daemon = Daemon(self.namespace, folder / "daemon", authority=self.authority.pem)
+        self.daemon.start()
