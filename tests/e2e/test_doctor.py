@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,3 +98,18 @@ def test_a_fresh_postfix_is_mended_by_apply_and_undo_leaves_no_octet_changed(
     status, said = host.doctor("--undo")
     assert status == 0, said
     assert host.main_cf.read_bytes() == fresh
+
+
+def test_a_socket_that_only_root_outside_the_chroot_sees_is_found(lab: Lab, host: Host) -> None:
+    absolute = "socketmap:unix:/var/spool/postfix/postfix-mtasts/policy.sock:policy"
+    host.set(f"smtp_tls_policy_maps = hash:/etc/postfix/own, {absolute}")
+    assert lab.postfix.ask("nowhere.plain.test") == ""  # root's postmap is content
+
+    finding = host.findings()["policy map"]
+
+    assert finding["level"] == "wrong"
+    assert "in its chroot: No such file or directory" in finding["text"]
+    assert (
+        "'smtp_tls_policy_maps = hash:/etc/postfix/own,"
+        " socketmap:unix:postfix-mtasts/policy.sock:policy'"
+    ) in finding["mend"]

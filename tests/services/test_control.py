@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from postfix_mtasts import __version__
 from postfix_mtasts.core.mta_sts import Response
 from postfix_mtasts.core.socketmap import MAX_REPLY_BYTES
 from postfix_mtasts.services import control
@@ -263,3 +264,9 @@ async def test_a_star_purges_everything() -> None:
         assert await obeyed(running, "purge *") == {"purged": 2}
         assert not running.answers.cache.answers
         assert (await obeyed(running, "list"))["entries"] == []
+
+
+@story
+async def test_the_running_version_is_told() -> None:
+    async with daemon(World()) as running:
+        assert await obeyed(running, "version") == {"version": __version__}
