@@ -14,9 +14,8 @@ list.  Counts stay right; only details go, in the order in which they are missed
 LIMITS: `Bounds`, of each of the first four levels, in kinds and in octets.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Final
 
 from postfix_mtasts.core.finding import Failure, Finding, build_finding, build_policy
@@ -48,6 +47,8 @@ class Room:
 
     def level(self, octets: int) -> int:
         """Return how much is to be left out of one more kind of *octets*, 0 for nothing."""
+        if self.kinds < self.bounds.kinds and self.octets + octets < self.bounds.octets:
+            return 0
         by_octets = (self.octets + octets) // self.bounds.octets
         return min(COARSEST, max(self.kinds // self.bounds.kinds, by_octets))
 
@@ -70,15 +71,13 @@ def simplified(finding: Finding, level: int) -> Finding:
 
 def octets_of(finding: Finding) -> int:
     """Return how many octets of memory *finding* takes, roughly."""
-    policy = finding.policy
-    total = OVERHEAD + len(finding.domain) + _octets(chain(policy.strings, policy.mx_hosts))
+    policy, texts = finding.policy, [finding.domain]
+    texts += policy.strings
+    texts += policy.mx_hosts
     for failure in finding.failures:
-        total += _octets(failure.columns)
-    return total
-
-
-def _octets(texts: Iterable[str]) -> int:
-    return sum(len(text) if text.isascii() else _WIDEST * len(text) for text in texts)
+        texts += failure.columns
+    joined = "".join(texts)
+    return OVERHEAD + (len(joined) if joined.isascii() else _WIDEST * len(joined))
 
 
 def _without_greeting(failure: Failure) -> Failure:

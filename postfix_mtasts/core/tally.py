@@ -19,7 +19,6 @@ much is told apart: see `detail`.
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -95,7 +94,7 @@ class Tally:
 
     bounds: Bounds = BOUNDS
     octets: int = field(default=0, init=False)
-    _counts: Counter[Row] = field(default_factory=Counter)
+    _counts: dict[Row, int] = field(default_factory=dict)
     _rooms: dict[tuple[int, str], Room] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -103,9 +102,11 @@ class Tally:
 
     def add(self, row: Row, count: int = 1) -> None:
         """Count *row* *count* times."""
-        if row not in self._counts:
+        counted = self._counts.get(row)
+        if counted is None:
             row = self._fitting(row)
-        self._counts[row] += count
+            counted = self._counts.get(row, 0)
+        self._counts[row] = counted + count
 
     def take(self) -> tuple[tuple[Row, int], ...]:
         """Return all that was counted, in the order in which it first came, and begin anew."""
@@ -121,10 +122,13 @@ class Tally:
         room = self._rooms.get(key)
         if room is None:
             room = self._rooms[key] = Room(bounds=self.bounds)
-        row = with_less(row, room.level(row.octets))
-        if row not in self._counts:
-            room.take(row.octets)
-            self.octets += row.octets
+        level = room.level(row.octets)
+        if level:
+            row = with_less(row, level)
+            if row in self._counts:
+                return row
+        room.take(row.octets)
+        self.octets += row.octets
         return row
 
 

@@ -85,6 +85,9 @@ def test_the_more_octets_there_are_the_fewer_details_there_is_room_for() -> None
 def test_octets_are_those_of_all_texts() -> None:
     bare = octets_of(build_finding("a.example", build_policy(TLSA.type, "a.example"), failed=True))
     assert bare == OVERHEAD + len("a.example")
-    policy = build_policy(PolicyType.STS, "a.example", ["mode: x", "\u00e9"], ["mx.a.example"])
-    assert octets_of(build_finding("a.example", policy, failed=True)) == bare + 7 + 4 + 12
+    policy = build_policy(PolicyType.STS, "a.example", ["mode: x", "a"], ["mx.a.example"])
+    assert octets_of(build_finding("a.example", policy, failed=True)) == bare + 7 + 1 + 12
+    wide = build_policy(PolicyType.STS, "a.example", ["\u00e9"])
+    finding_of_it = build_finding("a.example", wide, failed=True)
+    assert octets_of(finding_of_it) == OVERHEAD + 4 * len("a.example\u00e9")
     assert octets_of(finding(EXPIRED)) - octets_of(finding()) == len("".join(EXPIRED.columns))
