@@ -132,6 +132,6 @@ def _mend_level(path: Path | None) -> str:
         has_line = False
     if not has_line:
         return f"# in {path or SYSTEM_CONFIG}, under server: default_level: {{level}}"
-    edit = r"s/^( *)#?default_level:.*/\1default_level: LEVEL/"
-    words = shlex.join(["sed", "-i", "-E", edit, str(path)]).replace("{", "{{").replace("}", "}}")
-    return f"{words} && systemctl reload postfix-mtasts".replace("LEVEL", "{level}")
+    edit = r"s/^( *)#?default_level:.*/\1default_level: {level}/"
+    words = shlex.join(["sed", "-i", "-E", edit, str(path)])
+    return f"{words} && systemctl reload postfix-mtasts"

@@ -74,11 +74,12 @@ async def look_at_reports(config: Config, path: Path | None) -> Sequence[Diagnos
 
 def _collector(counts: Path) -> Collector:
     unit = find_unit(f"{COLLECTOR_UNIT}.service")
+    active = None if unit is None else unit.active
+    if counts.parent.exists() and not os.access(counts.parent, os.X_OK):
+        return Collector(active=active, untried=f"{counts.parent}: Permission denied")
     moment = read_to(counts)
-    return Collector(
-        active=None if unit is None else unit.active,
-        behind=None if moment is None else time.time() - moment,
-    )
+    behind = None if moment is None else time.time() - moment
+    return Collector(active=active, behind=behind)
 
 
 def _logs(sources: Sequence[EventSource]) -> list[Log]:

@@ -34,11 +34,12 @@ class Collector:
     """The sidecar, *active* as systemd says, `None` where systemd knows nothing of it.
 
     *behind*: seconds since what it has read up to, `None` where it has written
-    nothing yet.
+    nothing yet.  *untried*: why its counts were not looked at.
     """
 
     active: bool | None = None
     behind: float | None = None
+    untried: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,8 @@ def diagnose_collector(collector: Collector) -> Diagnosis:
     if collector.active is False:
         text = "the sidecar does not run: nothing is counted for the reports"
         return warning(subject, text, f"systemctl enable --now {units}")
+    if collector.untried:
+        return note(subject, f"how far the sidecar has read is not known: {collector.untried}")
     if collector.behind is None:
         if collector.active:
             return ok(subject, "runs, and has counted nothing yet")

@@ -102,7 +102,7 @@ def _level(setup: Setup, advice: Advice) -> Diagnosis:
         return mended_by(wrong("TLS level", text, ""), setup.folder, change)
     if level != told.value:
         text = f"{level} in main.cf, but the daemon was told {told.value} (server.default_level)"
-        return warning("TLS level", text, advice.mend_level.format(level=level))
+        return warning("TLS level", text, advice.mend_level.replace("{level}", level))
     return ok("TLS level", f"{level} where no policy asks for more")
 
 

@@ -9,6 +9,7 @@ import pytest
 from postfix_mtasts import __version__
 from postfix_mtasts.adapters import postconf
 from postfix_mtasts.adapters.command import SEARCH_PATH, CommandFailedError
+from postfix_mtasts.adapters.main_cf import change_with_backup
 from postfix_mtasts.commands.doctor_host import _daemon
 from postfix_mtasts.commands.doctor_postfix import _mend_level
 from postfix_mtasts.commands.doctor_words import describe
@@ -140,7 +141,7 @@ def test_apply_mends_main_cf_and_undo_puts_it_back(command: Command, etc: Path) 
 
 @needs_postfix
 def test_an_edit_since_is_not_undone_but_shown(command: Command, etc: Path) -> None:
-    command("doctor", "--apply", "--yes")
+    change_with_backup(etc, lambda: None)
     with (etc / "main.cf").open("a") as file:
         file.write("relayhost = [mine.example]\n")
     after = (etc / "main.cf").read_bytes()
@@ -208,7 +209,7 @@ def test_the_level_is_told_to_the_daemon_by_one_edit_of_the_default_config(
 ) -> None:
     path = tmp_path / "config.yaml"
     shutil.copy(CHECKOUT / "contrib/postfix/config.yaml", path)
-    line = _mend_level(path).format(level="dane")
+    line = _mend_level(path).replace("{level}", "dane")
     assert line == (
         rf"sed -i -E 's/^( *)#?default_level:.*/\1default_level: dane/' {path}"
         " && systemctl reload postfix-mtasts"
@@ -219,5 +220,5 @@ def test_a_config_without_the_key_is_edited_by_hand(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("{}\n")
     line = f"# in {path}, under server: default_level: dane"
-    assert _mend_level(path).format(level="dane") == line
-    assert _mend_level(None).format(level="dane").startswith("# in /etc/postfix-mtasts/")
+    assert _mend_level(path).replace("{level}", "dane") == line
+    assert _mend_level(None).startswith("# in /etc/postfix-mtasts/")

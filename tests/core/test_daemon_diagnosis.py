@@ -44,6 +44,8 @@ def test_the_daemon_answers_and_is_what_is_installed(
         (Collector(active=None, behind=3.0), Grade.OK, "reads on"),
         (Collector(active=True), Grade.OK, "nothing yet"),
         (Collector(), Grade.WARNING, "never run"),
+        (Collector(active=True, untried="no right"), Grade.NOTE, "not known: no right"),
+        (Collector(active=False, untried="no right"), Grade.WARNING, "does not run"),
         (Collector(active=False, behind=3.0), Grade.WARNING, "does not run"),
         (Collector(active=True, behind=1201.0), Grade.WARNING, "nothing for 20 minutes"),
     ],
