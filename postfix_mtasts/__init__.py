@@ -35,7 +35,7 @@ each other.  ``*`` stands for every module of a folder.
     floor 1   core.names  core.netstring  core.taglist  core.tls_event  core.der
     floor 1   core.diagnosis
     floor 1   core.config_nodes  core.durations
-    floor 1   core.utc  core.recent  core.public_address
+    floor 1   core.utc  core.recent  core.public_address  core.meters  core.dns_outcome
     floor 0   core.errors
 
 Below the line nothing imports asyncio, socket, ssl, threading, subprocess,

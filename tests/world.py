@@ -20,6 +20,7 @@ from postfix_mtasts.core.decision import Settings
 from postfix_mtasts.core.facts import Absent, Lookup, Mx, Present, Unavailable
 from postfix_mtasts.core.tls_event import ResultType
 from postfix_mtasts.ports import FetchFailed, Findings, Store
+from postfix_mtasts.services.activity import Activity
 from postfix_mtasts.services.answer_cache import AnswerCache
 from postfix_mtasts.services.answers import Answers, Plan
 from postfix_mtasts.services.lookups import Lookups
@@ -178,6 +179,7 @@ class Daemon:
     chance: Callable[[], float]
     refresh: float
     findings: Findings | None = None
+    activity: Activity = field(default_factory=Activity)
     answers: Answers = field(init=False)
     upkeep: Upkeep = field(init=False)
 
@@ -187,6 +189,7 @@ class Daemon:
         answer = self.answers.cache.answers.get(b"%d:%b," % (len(payload), payload))
         if answer is not None:
             answer.hits += 1
+            answer.meter.count += 1
             return answer.reply.partition(b":")[2][:-1].decode()
         reply = self.answers.immediate(payload)
         return (reply or await self.answers.eventual(payload)).decode()
@@ -211,7 +214,11 @@ class Daemon:
     def plan(self, settings: Settings) -> Plan:
         """Return what answers by *settings*, as a start or a reload makes it."""
         policies = Policies(
-            resolver=self.world, fetcher=self.world, clock=self.world.clock, group=self.group
+            resolver=self.world,
+            fetcher=self.world,
+            clock=self.world.clock,
+            group=self.group,
+            activity=self.activity,
         )
         lookups = Lookups(
             resolver=self.world,
@@ -260,6 +267,7 @@ async def daemon(
                 cache=AnswerCache(limit=limit),
                 clock=world.clock,
                 ticks=steady,
+                activity=running.activity,
             )
             running.upkeep = Upkeep(
                 answers=running.answers, store=store, clock=world.clock, ticks=steady

@@ -17,7 +17,9 @@ from postfix_mtasts.adapters.dns_reply import Reply, read_reply
 from postfix_mtasts.adapters.dns_transport import Question, ask_tcp, ask_udp
 from postfix_mtasts.adapters.name_server import Server
 from postfix_mtasts.adapters.server_choice import ServerChoice
+from postfix_mtasts.core.dns_outcome import DnsOutcome, of_rcode
 from postfix_mtasts.core.errors import ParseError
+from postfix_mtasts.core.meters import Meters
 
 FIRST_TRY = 1.5
 """Seconds given to each server in the first round, or less so that all have their turn.
@@ -61,10 +63,16 @@ _REFERRAL = Failure(what="referral", how=", which does not recurse")
 
 
 class Querier:
-    """Asks the servers of *choice*, at most *max_concurrent* questions at once."""
+    """Asks the servers of *choice*, at most *max_concurrent* questions at once.
 
-    def __init__(self, choice: ServerChoice, max_concurrent: int) -> None:
+    *meters* count what comes of each question, by `DnsOutcome`.
+    """
+
+    def __init__(
+        self, choice: ServerChoice, max_concurrent: int, meters: Meters | None = None
+    ) -> None:
         self._choice = choice
+        self._meters = meters
         self._slots = asyncio.Semaphore(max_concurrent)
 
     async def ask(self, question: Question, deadline: float) -> Answer | NoAnswer:
@@ -77,6 +85,7 @@ class Querier:
         now = asyncio.get_running_loop().time
         middle = (now() + deadline) / 2
         if not await self._take_slot(deadline):
+            self._count(DnsOutcome.NOT_ASKED)
             return NoAnswer(why="too many DNS queries at once", ours=True)
         late = now() > middle
         try:
@@ -122,10 +131,13 @@ class Querier:
             reply = await _exchange(server, question, seconds)
         except TimeoutError:
             outcome: Outcome = _SILENCE
+            self._count(DnsOutcome.SILENT)
         except OSError as error:
             outcome = Failure(what="no answer", how=f" ({error.strerror or error})")
+            self._count(DnsOutcome.UNREACHABLE)
         except ParseError:
             outcome = _MALFORMED
+            self._count(DnsOutcome.MALFORMED)
         else:
             self._choice.note_answer(server)
             return self._judge(server, reply)
@@ -134,11 +146,19 @@ class Querier:
 
     def _judge(self, server: Server, reply: Reply) -> Outcome:
         if not reply.is_definite:
-            return Failure(what=dns.rcode.to_text(reply.rcode))
+            rcode = dns.rcode.to_text(reply.rcode)
+            self._count(of_rcode(rcode))
+            return Failure(what=rcode)
         if reply.is_referral:
+            self._count(DnsOutcome.REFERRAL)
             return _REFERRAL
+        self._count(DnsOutcome.ANSWERED)
         secure = reply.authenticated and server in self._choice.trusted
         return Answer(reply=reply, server=server, secure=secure)
+
+    def _count(self, outcome: DnsOutcome) -> None:
+        if self._meters is not None:
+            self._meters.of(outcome.value).count += 1
 
 
 async def _exchange(server: Server, question: Question, seconds: float) -> Reply:

@@ -52,6 +52,7 @@ from postfix_mtasts.adapters.server_choice import ServerChoice, TrustAd
 from postfix_mtasts.core import tlsa
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.facts import Absent, Lookup, Mx, Present, Unavailable
+from postfix_mtasts.core.meters import Meters
 
 T = TypeVar("T")
 
@@ -92,7 +93,8 @@ class DnsResolver:
     """The `Resolver` of `ports`.
 
     *monotonic* gives seconds; it paces the looks at *resolv_conf* and the rest
-    of servers that failed.  Raises `ParseError` for a server that is no address.
+    of servers that failed.  *meters* count the questions (see `Querier`).  Raises
+    `ParseError` for a server that is no address.
     """
 
     def __init__(
@@ -101,12 +103,13 @@ class DnsResolver:
         *,
         resolv_conf: Path = RESOLV_CONF,
         monotonic: Callable[[], float] = time.monotonic,
+        meters: Meters | None = None,
     ) -> None:
         self._settings = settings
         servers = tuple(parse_server(text) for text in settings.servers)
         source = (lambda: servers) if servers else ResolvConf(resolv_conf, monotonic).servers
         self._choice = ServerChoice(source, settings.trust_ad, monotonic)
-        self._querier = Querier(self._choice, settings.max_concurrent)
+        self._querier = Querier(self._choice, settings.max_concurrent, meters)
 
     async def mx(self, name: str) -> Lookup[Mx]:
         """Look the MX records of *name* up; a null MX is a record."""

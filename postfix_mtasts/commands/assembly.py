@@ -11,6 +11,7 @@ from postfix_mtasts.core.decision import Settings
 from postfix_mtasts.core.endpoints import build_dns_server
 from postfix_mtasts.core.errors import ConfigError
 from postfix_mtasts.ports import Findings, Store
+from postfix_mtasts.services.activity import Activity
 from postfix_mtasts.services.answers import Plan
 from postfix_mtasts.services.lookups import Lookups
 from postfix_mtasts.services.policies import Policies
@@ -25,15 +26,16 @@ def build_settings(config: Config) -> Settings:
     )
 
 
-def build_resolver(config: Config) -> DnsResolver:
-    """Return the resolver that *config* describes."""
+def build_resolver(config: Config, activity: Activity | None = None) -> DnsResolver:
+    """Return the resolver that *config* describes; *activity* counts its questions."""
     return DnsResolver(
         DnsSettings(
             servers=tuple(map(build_dns_server, config.dns.servers)),
             trust_ad=config.dns.trust_ad,
             timeout=config.dns.timeout,
             max_concurrent=config.limits.queries,
-        )
+        ),
+        meters=None if activity is None else activity.dns,
     )
 
 
@@ -57,12 +59,15 @@ def build_plan(
     store: Store,
     group: asyncio.TaskGroup,
     findings: Findings | None = None,
+    activity: Activity | None = None,
 ) -> Plan:
     """Return all that answers by *config*; its tasks live in *group*.
 
     *findings*: where to leave what is wrong, if *config* wants reports.
     """
-    policies = Policies(resolver=resolver, fetcher=fetcher, clock=time.time, group=group)
+    policies = Policies(
+        resolver=resolver, fetcher=fetcher, clock=time.time, group=group, activity=activity
+    )
     lookups = Lookups(
         resolver=resolver,
         policies=policies,

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 
+from postfix_mtasts.core.meters import Meter
+
 BYTES_EACH = 600
 """What requests and replies may take on average; most take a fifth of it."""
 
@@ -26,12 +28,16 @@ AHEAD_SHARE = 0.08
 
 @dataclass(slots=True)
 class Answer:
-    """A reply as sent, netstring and all, and how often it was."""
+    """A reply as sent, netstring and all, and how often it was.
+
+    *meter* counts the hits of all answers of its kind, also of those that are gone.
+    """
 
     reply: bytes
     ends: int  # the second at whose start it is dropped
     due: int  # the second in which to look at it next: `ends`, or a little sooner
     protects: bool  # a level of its own; the last to go when memory is short
+    meter: Meter
     hits: int = 0
 
 
@@ -51,7 +57,14 @@ class AnswerCache:
         self._timetable: dict[int, dict[bytes, None]] = {}  # second -> requests due in it
 
     def put(
-        self, request: bytes, reply: bytes, *, lifetime: float, protects: bool, now: float
+        self,
+        request: bytes,
+        reply: bytes,
+        *,
+        lifetime: float,
+        protects: bool,
+        now: float,
+        meter: Meter | None = None,
     ) -> None:
         """Keep *reply* for *request*; not at all where less than a second is left."""
         self._remove(request)
@@ -64,7 +77,9 @@ class AnswerCache:
         self._bytes += size
         ahead = math.floor(ends - AHEAD_SHARE * lifetime)
         due = ahead if ahead > now else ends
-        self.answers[request] = Answer(reply=reply, ends=ends, due=due, protects=protects)
+        self.answers[request] = Answer(
+            reply=reply, ends=ends, due=due, protects=protects, meter=meter or Meter()
+        )
         self._file(request, due)
 
     def tick(self, now: float) -> list[bytes]:

@@ -26,6 +26,7 @@ from postfix_mtasts.core.overrides import first_match
 from postfix_mtasts.core.socketmap import Reply, Request, Status, build_reply, parse_request
 from postfix_mtasts.core.verdict_reply import NOTHING, build_verdict_reply, level_name
 from postfix_mtasts.ports import Clock, Findings, Resolver
+from postfix_mtasts.services.activity import Activity, Trouble
 from postfix_mtasts.services.answer_cache import AnswerCache
 from postfix_mtasts.services.gathering import gather_tlsrpt
 from postfix_mtasts.services.lookups import Lookups, Unanswered, Why
@@ -72,10 +73,17 @@ class Answers:
     """Answers requests; *ticks* is a clock in seconds that only goes forward."""
 
     def __init__(
-        self, *, plan: Plan, cache: AnswerCache, clock: Clock, ticks: Callable[[], float]
+        self,
+        *,
+        plan: Plan,
+        cache: AnswerCache,
+        clock: Clock,
+        ticks: Callable[[], float],
+        activity: Activity | None = None,
     ) -> None:
         self.plan = plan
         self.cache = cache
+        self.activity = activity or Activity()
         self._clock = clock
         self._ticks = ticks
 
@@ -89,22 +97,26 @@ class Answers:
         try:
             request = parse_request(payload)
         except ParseError as error:
+            self.activity.refused()
             return build_reply(Reply(status=Status.PERM, text=str(error)))
         if request.map == EXPLAIN:
             return None
         map_name = request.map.removeprefix(BY_HAND)
         if map_name not in MAPS:
+            self.activity.refused()
             return build_reply(Reply(status=Status.PERM, text=f"unknown map {map_name}"))
         nexthop = lookable(request.key)
         if nexthop is None:
             self._asked(request, None)
+            self.activity.not_looked_up(request.map)
             return NOTHING
         verdict = self._operators(map_name, nexthop)
         if verdict is None:
             return None
         self._asked(request, nexthop)
         self._log(request.map, nexthop, verdict, 0)
-        return self._keep(payload, verdict)
+        self.activity.answered(request.map, verdict)
+        return self._keep(request, payload, verdict)
 
     async def eventual(self, payload: bytes) -> bytes:
         """Return the reply to *payload*, a request for which `immediate` has none."""
@@ -147,19 +159,25 @@ class Answers:
         plan, started = self.plan, self._ticks()
         decide = MAPS[request.map.removeprefix(BY_HAND)]
         findings = _findings(request, plan)
+        trouble = None
         try:
             facts = await plan.lookups.facts(nexthop, why)
             if findings is not None:
                 (findings.note if why is Why.ASKED else findings.renewed)(facts)
             verdict = decide(facts, plan.settings, self._clock())
+            trouble = Trouble.DNS if verdict.failed else None
         except Unanswered as error:
-            verdict = _unanswered(error)
-        self._log(request.map, nexthop, verdict, self._ticks() - started)
+            verdict, trouble = _unanswered(error), error.trouble
+        seconds = self._ticks() - started
+        self._log(request.map, nexthop, verdict, seconds)
+        if why is Why.ASKED:
+            self.activity.answered(request.map, verdict, trouble)
+            self.activity.decided(seconds)
         if plan is self.plan:
-            return self._keep(payload, verdict)
+            return self._keep(request, payload, verdict)
         return build_verdict_reply(verdict)  # reloaded meanwhile: true, but not for long
 
-    def _keep(self, payload: bytes, verdict: Verdict) -> bytes:
+    def _keep(self, request: Request, payload: bytes, verdict: Verdict) -> bytes:
         reply = build_verdict_reply(verdict)
         if not verdict.failed:
             self.cache.put(
@@ -168,6 +186,7 @@ class Answers:
                 lifetime=verdict.lifetime,
                 protects=verdict.policy is not None,
                 now=self._ticks(),
+                meter=self.activity.cached(request.map, verdict),
             )
         return reply
 
@@ -202,6 +221,14 @@ class Answers:
             verdict.source.value,
             seconds * 1000,
             json.dumps(verdict.failed or verdict.reason, ensure_ascii=False),
+            extra={
+                "fields": {
+                    "domain": str(nexthop),
+                    "map": map_name,
+                    "level": level_name(verdict),
+                    "source": verdict.source.value,
+                }
+            },
         )
 
 

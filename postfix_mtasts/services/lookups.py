@@ -20,6 +20,7 @@ from postfix_mtasts.core.facts import DnsFacts, Facts, Lookup, StsFacts, mx_host
 from postfix_mtasts.core.mta_sts import Record
 from postfix_mtasts.core.names import Form, NextHop
 from postfix_mtasts.ports import Clock, Resolver, Store, Stored
+from postfix_mtasts.services.activity import Trouble
 from postfix_mtasts.services.gathering import (
     gather_hosts,
     gather_mx,
@@ -49,6 +50,10 @@ class Why(Enum):
 
 class Unanswered(Exception):  # noqa: N818 - the state of a look-up, not an error of this program
     """No facts in time, or a bug on the way; the text is for the mail log."""
+
+    def __init__(self, text: str, trouble: Trouble = Trouble.OVERLOAD) -> None:
+        super().__init__(text)
+        self.trouble = trouble
 
 
 class Lookups:
@@ -97,7 +102,7 @@ class Lookups:
                 return await asyncio.shield(told)
         except TimeoutError:
             message = f"still looking {nexthop} up after {DEADLINE:.0f} s"
-            raise Unanswered(message) from None
+            raise Unanswered(message, Trouble.DEADLINE) from None
 
     async def refresh(self, domain: str) -> StsFacts:
         """Fetch the policy of *domain* anew, whatever its record says; return what is known now.
@@ -138,11 +143,14 @@ class Lookups:
     async def _run(self, nexthop: NextHop, why: Why, told: asyncio.Future[Facts]) -> None:
         try:
             await self._answer(nexthop, why, told)
-        except (Busy, Unanswered) as error:
+        except Busy as error:
             _fail(told, Unanswered(str(error)))
+        except Unanswered as error:
+            _fail(told, error)
         except Exception:  # the outermost frame of a task: a bug must not end the daemon
             log.exception("lookup domain=%s: internal error", nexthop)
-            _fail(told, Unanswered(f"internal error looking {nexthop} up, see the log"))
+            text = f"internal error looking {nexthop} up, see the log"
+            _fail(told, Unanswered(text, Trouble.INTERNAL))
         finally:
             del self._flights[nexthop]
             told.cancel()

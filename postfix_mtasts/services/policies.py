@@ -25,6 +25,7 @@ from postfix_mtasts.core.facts import (
 )
 from postfix_mtasts.core.tls_event import ResultType
 from postfix_mtasts.ports import Clock, FetchFailed, PolicyFetcher, Resolver
+from postfix_mtasts.services.activity import FETCHED, NOT_TRIED, Activity
 from postfix_mtasts.services.gathering import gather_addresses
 
 log = logging.getLogger(__name__)
@@ -50,12 +51,19 @@ class Policies:
     """
 
     def __init__(
-        self, *, resolver: Resolver, fetcher: PolicyFetcher, clock: Clock, group: asyncio.TaskGroup
+        self,
+        *,
+        resolver: Resolver,
+        fetcher: PolicyFetcher,
+        clock: Clock,
+        group: asyncio.TaskGroup,
+        activity: Activity | None = None,
     ) -> None:
         self._resolver = resolver
         self._fetcher = fetcher
         self._clock = clock
         self._group = group
+        self._activity = activity or Activity()
         self._fetches: dict[tuple[str, str], Fetching] = {}
 
     def begin(
@@ -127,7 +135,10 @@ class Policies:
             result = await self._attempt(domain, record_id)
         except Exception:  # the outermost frame of a task: a bug must not end the daemon
             log.exception("policy domain=%s id=%s: internal error", domain, record_id)
-            return _NotTried(f"internal error fetching the policy of {domain}, see the log")
+            result = _NotTried(f"internal error fetching the policy of {domain}, see the log")
+            self._activity.fetched(NOT_TRIED)
+            return result
+        self._activity.fetched(_in_a_word(result))
         if isinstance(result, CachedPolicy):
             policy = result.policy
             log.info(
@@ -188,6 +199,12 @@ def _learnt(known: StsFacts, result: _Result) -> StsFacts:
     if isinstance(result, FailedFetch):
         return StsFacts(cached=known.cached, failure=result)
     return StsFacts(cached=result)
+
+
+def _in_a_word(result: _Result) -> str:
+    if isinstance(result, FailedFetch):
+        return result.kind.value
+    return FETCHED if isinstance(result, CachedPolicy) else NOT_TRIED
 
 
 def _kind_of(answer: mta_sts.Response) -> ResultType:

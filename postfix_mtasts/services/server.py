@@ -139,6 +139,7 @@ class Connection(asyncio.Protocol):
             self._proceed()
             return
         answer.hits += 1
+        answer.meter.count += 1
         self._transport.write(answer.reply)
         self._used(self)
 
@@ -187,6 +188,7 @@ class Connection(asyncio.Protocol):
         cached = self._cached(build_netstring(payload))
         if cached is not None:
             cached.hits += 1
+            cached.meter.count += 1
             self._transport.write(cached.reply)
             return
         if self._server.control.is_for(payload):
@@ -210,6 +212,7 @@ class Connection(asyncio.Protocol):
             reply = await answering
         except Exception:  # the outermost frame of a task: a bug must not end the daemon
             log.exception("request: internal error")
+            self._server.answers.activity.broke()
             text = "internal error, see the log of postfix-mtasts"
             reply = build_reply(Reply(status=Status.TEMP, text=text))
         if self._transport.is_closing():
