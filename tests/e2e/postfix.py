@@ -122,12 +122,12 @@ class Postfix:
 
     def submit(self, recipient: str, *, sender: str = SENDER) -> str:
         """Hand a message for *recipient* in and return its queue id."""
-        return self._namespace.call(_submit, recipient, sender)
+        return self._namespace.call(submit, recipient, sender)
 
     def attempt(self, queue_id: str, *, after: int = 0) -> Attempt:
         """Wait for the first attempt at *queue_id* in the log, *after* a place in it."""
         return wait_until(
-            lambda: _find_attempt(queue_id, self._text()[after:].splitlines()),
+            lambda: find_attempt(queue_id, self._text()[after:].splitlines()),
             f"outcome of {queue_id} in Postfix's log",
         )
 
@@ -213,7 +213,8 @@ def _merged(main_cf: str) -> str:
     return "\n".join(kept) + f"\n{main_cf}"
 
 
-def _submit(recipient: str, sender: str) -> str:
+def submit(recipient: str, sender: str = SENDER) -> str:
+    """Hand a message in on port 25 and return its queue id."""
     message = EmailMessage()
     message["From"], message["Subject"] = sender, "a message of the lab"
     message.set_content("Hello.")
@@ -226,7 +227,7 @@ def _submit(recipient: str, sender: str) -> str:
     return reply.decode().rpartition(" ")[2]
 
 
-def _find_attempt(queue_id: str, lines: list[str]) -> Attempt | None:
+def find_attempt(queue_id: str, lines: list[str]) -> Attempt | None:
     """Return the first attempt at *queue_id* among *lines*, `None` while there is none."""
     for index, line in enumerate(lines):
         found = _DELIVERY.search(line)
