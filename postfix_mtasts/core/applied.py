@@ -20,13 +20,21 @@ Below the levels that need a matching certificate Postfix logs faults and lets
 the mail pass.  Under MTA-STS, in testing mode above all, they are failures of
 the session (RFC 8461 section 5); without a policy nothing was asked for.
 
+Where the domain is known to have published no policy, a certificate that Postfix
+refused, or complained of, did not meet our own demands: those of the map
+"requiretls", of main.cf, of ``smtp_tls_loglevel = untrusted``.  The constraints of
+which RFC 8460 section 4.3.1 speaks are those of a policy; without one a session is
+judged by whether TLS was negotiated, as it was (section 4.2).  The same holds in
+testing mode for the name in the certificate, which Postfix compares there with names
+of our own only.  Where it is not known what was in force, Postfix is believed.
+
 BUGS: In testing mode Postfix does not compare the certificate with the host's
 name, so a mismatch goes unseen.  A datagram on a success names no MX host except
 under TLSA, so one under "none found" counts as meeting the MTA-STS policy.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from postfix_mtasts.core import mta_sts
 from postfix_mtasts.core.errors import ParseError
@@ -40,7 +48,7 @@ from postfix_mtasts.core.finding import (
     build_policy,
 )
 from postfix_mtasts.core.names import parse_domain
-from postfix_mtasts.core.postfix_log import HANDSHAKE_FAILURE, NOT_IN_STS_POLICY
+from postfix_mtasts.core.postfix_log import HANDSHAKE_FAILURE, NO_DANE_MATCH, NOT_IN_STS_POLICY
 from postfix_mtasts.core.tls_event import DatagramFate, Outcome, ResultType, TlsEvent
 from postfix_mtasts.core.tlsa import Record as TlsaRecord
 
@@ -50,6 +58,14 @@ _OF_STS = {
     ResultType.STS_POLICY_INVALID,
     ResultType.STS_WEBPKI_INVALID,
 }
+_OF_CERTIFICATE = {
+    ResultType.CERTIFICATE_HOST_MISMATCH,
+    ResultType.CERTIFICATE_EXPIRED,
+    ResultType.CERTIFICATE_NOT_TRUSTED,
+    ResultType.VALIDATION_FAILURE,
+}
+# The daemon need not know of TLSA records that Postfix looked up by itself.
+_OF_OTHERS = {HANDSHAKE_FAILURE.reason, NO_DANE_MATCH}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +139,9 @@ def news_for_datagrams(event: TlsEvent, in_force: InForce) -> tuple[Finding, ...
 def findings_of_datagram(finding: Finding, in_force: InForce) -> tuple[Finding, ...]:
     """Return what *finding*, told by a datagram, counts for: itself, or what corrects it, first."""
     kind = finding.policy.type
+    if kind is PolicyType.NO_POLICY_FOUND and finding.failures:
+        failed, failures = _judged(bool(finding.failed), finding.failures, in_force)
+        finding = replace(finding, failed=failed, failures=failures)
     if kind is PolicyType.STS or not _binds(in_force):
         return (finding,)
     session = _Session(
@@ -163,15 +182,39 @@ def _session(event: TlsEvent, in_force: InForce) -> _Session:
         failures = (_failure(event, ResultType.STARTTLS_NOT_SUPPORTED),)
     elif event.fault is not None:
         failures = (_failure(event, event.fault.kind, event.fault.reason),)
+    failed = event.outcome is not Outcome.SUCCESS
+    dane = event.connected and event.mx in in_force.tlsa
+    if event.connected and not dane:
+        failed, failures = _judged(failed, failures, in_force)
     return _Session(
         domain=event.domain,
         host=event.mx,
         ip=event.ip,
-        failed=event.outcome is not Outcome.SUCCESS,
+        failed=failed,
         failures=failures,
-        dane=event.connected and event.mx in in_force.tlsa,
+        dane=dane,
         connected=event.connected,
     )
+
+
+def _judged(
+    failed: bool,  # noqa: FBT001 - as it is returned
+    failures: tuple[Failure, ...],
+    in_force: InForce,
+) -> tuple[bool, tuple[Failure, ...]]:
+    """Return whether a session *failed* and of what but for what only we asked for."""
+    kept = tuple(failure for failure in failures if not _is_our_demand(failure, in_force))
+    return failed and (bool(kept) or not failures), kept
+
+
+def _is_our_demand(failure: Failure, in_force: InForce) -> bool:
+    """Return whether a certificate is at *failure*, of which no policy published asked that."""
+    kind = failure.result_type
+    if kind not in _OF_CERTIFICATE or failure.reason in _OF_OTHERS:
+        return False
+    if in_force.sts is not None and in_force.sts.mode == "testing":
+        return kind is ResultType.CERTIFICATE_HOST_MISMATCH
+    return not _binds(in_force) and in_force.hosts is not None
 
 
 def _is_bare(event: TlsEvent) -> bool:

@@ -28,6 +28,7 @@ from typing import NamedTuple, TypeAlias
 
 from postfix_mtasts.core.tls_event import Fault, ResultType, printable
 
+NO_DANE_MATCH = "no matching DANE TLSA records"  # of OpenSSL, "num=65:"
 HANDSHAKE_FAILURE = Fault(kind=ResultType.VALIDATION_FAILURE, reason="tls-handshake-failure")
 NO_STARTTLS = Fault(kind=ResultType.STARTTLS_NOT_SUPPORTED)
 ALL_TLSA_UNUSABLE = Fault(kind=ResultType.TLSA_INVALID, reason="all-TLSA-records-unusable")

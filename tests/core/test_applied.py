@@ -1,6 +1,7 @@
 """Which policies a session counts under: a table of what happened and what was in force."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +22,7 @@ from postfix_mtasts.core.finding import (
     build_finding,
     build_policy,
 )
-from postfix_mtasts.core.postfix_log import HANDSHAKE_FAILURE, NOT_IN_STS_POLICY
+from postfix_mtasts.core.postfix_log import HANDSHAKE_FAILURE, NO_DANE_MATCH, NOT_IN_STS_POLICY
 from postfix_mtasts.core.tls_event import DatagramFate, Fault, Outcome, ResultType, TlsEvent
 
 TEXT = b"version: STSv1\nmode: %b\nmx: mx.example.com\nmax_age: 86400\n"
@@ -29,6 +30,7 @@ RECORD = tlsa.Record(usage=3, selector=1, matching_type=1, data=b"\xab" * 32)
 TLSA = {"mx.example.com": (RECORD,)}
 
 NOTHING = InForce()
+NO_POLICY = InForce(hosts=frozenset({"mx.example.com"}))  # as the policy daemon knows
 
 
 def sts(mode: bytes, *, dane: bool = False) -> InForce:
@@ -41,6 +43,8 @@ DANE = InForce(tlsa=TLSA)
 BOTH = sts(b"enforce", dane=True)
 
 EXPIRED = Fault(kind=ResultType.CERTIFICATE_EXPIRED)
+MISMATCH = Fault(kind=ResultType.CERTIFICATE_HOST_MISMATCH)
+NO_MATCH = Fault(kind=ResultType.CERTIFICATE_NOT_TRUSTED, reason=NO_DANE_MATCH)
 NO_STARTTLS = Fault(kind=ResultType.STARTTLS_NOT_SUPPORTED)
 UNUSABLE = Fault(kind=ResultType.TLSA_INVALID, reason="all-TLSA-records-unusable")
 BOGUS = Fault(kind=ResultType.DNSSEC_INVALID)
@@ -135,6 +139,28 @@ def told(findings: Sequence[Finding]) -> str:
         ),
         (event(F, HANDSHAKE_FAILURE), BOTH, "tlsa- validation-failure, sts- validation-failure"),
         (event(F, HANDSHAKE_FAILURE), NOTHING, "no-policy-found- validation-failure"),
+        # A certificate refused of which no policy asked for that.
+        (event(F, EXPIRED), NO_POLICY, "no-policy-found+"),
+        (event(F, MISMATCH), NO_POLICY, "no-policy-found+"),
+        (event(F, MISMATCH), replace(MODE_NONE, hosts=NO_POLICY.hosts), "no-policy-found+"),
+        (
+            event(F, MISMATCH, mx="mx2.example.com"),
+            replace(DANE, hosts=NO_POLICY.hosts),
+            "no-policy-found+",
+        ),
+        (event(F, MISMATCH), replace(DANE, hosts=NO_POLICY.hosts), f"tlsa- {MISMATCH.kind.value}"),
+        (
+            event(F, MISMATCH),
+            replace(ENFORCE, hosts=NO_POLICY.hosts),
+            f"sts- {MISMATCH.kind.value}",
+        ),
+        (event(F, MISMATCH), NOTHING, f"no-policy-found- {MISMATCH.kind.value}"),
+        (event(F, MISMATCH), TESTING, "sts+"),
+        (event(F, MISMATCH, mx="mx.evil.example"), TESTING, "sts- validation-failure"),
+        (event(F, EXPIRED), TESTING, "sts- certificate-expired"),
+        (event(F, HANDSHAKE_FAILURE), NO_POLICY, "no-policy-found- validation-failure"),
+        (event(F, NO_MATCH), NO_POLICY, "no-policy-found- certificate-not-trusted"),
+        (event(F, NO_STARTTLS), NO_POLICY, "no-policy-found- starttls-not-supported"),
         # TLSA and DNSSEC at fault: nothing is known under MTA-STS.
         (event(F, BOGUS, connected=False), NOTHING, "tlsa- dnssec-invalid"),
         (event(F, BOGUS, connected=False), BOTH, "tlsa- dnssec-invalid"),
@@ -240,6 +266,22 @@ ELSEWHERE = build_failure(ResultType.CERTIFICATE_EXPIRED, mx_host="mx.evil.examp
             "tlsa- starttls-not-supported, sts- starttls-not-supported",
         ),
         (PolicyType.NO_POLICY_FOUND, False, (), NOTHING, "no-policy-found+"),
+        (PolicyType.NO_POLICY_FOUND, True, (CERTIFICATE,), NO_POLICY, "no-policy-found+"),
+        (PolicyType.NO_POLICY_FOUND, True, (), NO_POLICY, "no-policy-found-"),
+        (
+            PolicyType.NO_POLICY_FOUND,
+            True,
+            (STARTTLS, CERTIFICATE),
+            NO_POLICY,
+            "no-policy-found- starttls-not-supported",
+        ),
+        (
+            PolicyType.NO_POLICY_FOUND,
+            True,
+            (CERTIFICATE,),
+            NOTHING,
+            "no-policy-found- certificate-expired",
+        ),
         (PolicyType.NO_POLICY_FOUND, False, (), DANE, "no-policy-found+"),
         (PolicyType.NO_POLICY_FOUND, False, (), TESTING, "sts+"),
         (PolicyType.NO_POLICY_FOUND, True, (), TESTING, "sts-"),
