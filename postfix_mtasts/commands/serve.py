@@ -1,9 +1,9 @@
 """The verb `serve`: the policy daemon, in the foreground.
 
 SIGHUP reads the configuration again; one that is bad is refused and logged, and
-the old one stays in force.  Where to listen, the store and the limits are those
-of the start.  SIGTERM finishes what is being answered and leaves within five
-seconds.
+the old one stays in force.  Where to listen, for Prometheus too, the store and the
+limits are those of the start.  SIGTERM finishes what is being answered and leaves
+within five seconds.
 """
 
 import argparse
@@ -18,18 +18,23 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from postfix_mtasts.adapters import listeners, process
 from postfix_mtasts.adapters.fetcher import HttpsFetcher
 from postfix_mtasts.adapters.findings_writer import FindingsWriter
 from postfix_mtasts.adapters.history_writer import HistoryWriter
+from postfix_mtasts.adapters.metrics_server import MetricsServer
 from postfix_mtasts.adapters.store_sqlite import SqliteStore
 from postfix_mtasts.adapters.systemd import Notifier, log_formatter
 from postfix_mtasts.adapters.tlsrpt_store import FILE_NAME, SqliteTlsrptStore
 from postfix_mtasts.commands.assembly import build_fetcher, build_plan, build_resolver
 from postfix_mtasts.commands.configuration import Source
+from postfix_mtasts.commands.health import Health
+from postfix_mtasts.commands.watching import Watch, build_page, daemon_metrics, open_watch
 from postfix_mtasts.config import Config
 from postfix_mtasts.core.errors import ConfigError
+from postfix_mtasts.services.activity import Activity
 from postfix_mtasts.services.answer_cache import AnswerCache
 from postfix_mtasts.services.answers import Answers, Plan
 from postfix_mtasts.services.control import Control
@@ -43,6 +48,7 @@ PATIENCE = 3.0
 """Seconds for requests under way when the daemon is told to leave."""
 
 REFRESH_SECONDS = 60
+DNSSEC_SECONDS = 60
 STATUS_SECONDS = 10
 RETIRE_SECONDS = 1
 SPARE_DESCRIPTORS = 64  # the store, the log, the listening sockets and what Python opens
@@ -57,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     source = Source.from_arguments(args)
     config = source.load()
     _start_log(config)
-    daemon = _Daemon(config, source)
+    watch = open_watch(config)
+    daemon = _Daemon(config, source, watch)
     sockets = listeners.inherited(os.environ) or _bind(config, source)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(daemon.serve(sockets))
@@ -106,9 +113,11 @@ class _Daemon:
     Raises ConfigError where *config* names what cannot be used.
     """
 
-    def __init__(self, config: Config, source: Source) -> None:
+    def __init__(self, config: Config, source: Source, watch: Watch | None) -> None:
         self._config = config
         self._source = source
+        self._watch = watch
+        self._activity = Activity()
         self._notifier = Notifier()
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
@@ -117,8 +126,8 @@ class _Daemon:
         counts = state.with_name(FILE_NAME)
         self._findings = FindingsWriter(SqliteTlsrptStore(counts), history=HistoryWriter(counts))
         self._fetcher = build_fetcher(config)
-        self._resolver = build_resolver(config)
-        self._dnssec = "DNSSEC not tested yet"
+        self._resolver = build_resolver(config, self._activity)
+        self._health: Health
         self._answers: Answers
 
     async def serve(self, sockets: Sequence[socket.socket]) -> None:
@@ -143,7 +152,11 @@ class _Daemon:
         ticks = loop.time
         cache = AnswerCache(limit=self._config.limits.cached_domains)
         plan = self._plan(self._config, group)
-        self._answers = Answers(plan=plan, cache=cache, clock=time.time, ticks=ticks)
+        self._answers = Answers(
+            plan=plan, cache=cache, clock=time.time, ticks=ticks, activity=self._activity
+        )
+        state = Path(self._config.store.url.path)
+        self._health = Health(answers=self._answers, store=self._store, state=state, ticks=ticks)
         control = Control(store=self._store, answers=self._answers, own_uid=os.getuid())
         server = Server(
             answers=self._answers,
@@ -156,7 +169,8 @@ class _Daemon:
         accepting = [
             group.create_task(listeners.accept(listener, server.connection)) for listener in sockets
         ]
-        group.create_task(self._test_dnssec())
+        metrics = self._tell_metrics(server, group, accepting)
+        group.create_task(self._keep_dnssec())
         group.create_task(self._keep_time(upkeep, group))
         group.create_task(self._keep_policies(upkeep))
         group.create_task(self._keep_config(group))
@@ -164,13 +178,33 @@ class _Daemon:
         gc.freeze()  # what is there now stays: the collector need not look at it again
         self._warn_without_authorities()
         log.info("ready on %s", ", ".join(_name(listener) for listener in sockets))
-        self._notifier.ready(self._status())
+        self._notifier.ready(self._health.status())
         await self._stop.wait()
         self._notifier.stopping()
         for task in accepting:
             task.cancel()
+        if metrics is not None:
+            metrics.close()
         await server.close(PATIENCE)
         raise _Leave
+
+    def _tell_metrics(
+        self, server: Server, group: asyncio.TaskGroup, accepting: list[asyncio.Task[NoReturn]]
+    ) -> MetricsServer | None:
+        if self._watch is None:
+            return None
+        page = build_page(
+            self._watch,
+            self._config,
+            counted=lambda: daemon_metrics(
+                self._answers, server, self._health, trusts_nobody=self._fetcher.trusts_nobody
+            ),
+        )
+        metrics = MetricsServer(page, content_type=page.content_type, group=group)
+        listener = self._watch.listener
+        accepting.append(group.create_task(listeners.accept(listener, metrics.connection)))
+        log.info("metrics on http://%s/metrics", _name(listener).partition(":")[2])
+        return metrics
 
     def _connection_limit(self) -> int:
         limits = self._config.limits
@@ -188,13 +222,15 @@ class _Daemon:
             store=self._store,
             group=group,
             findings=self._findings,
+            activity=self._activity,
         )
 
     def _adopt(self, config: Config, group: asyncio.TaskGroup) -> None:
         """Answer by *config* from now on; raises ConfigError and changes nothing if it is bad."""
-        fetcher, resolver = build_fetcher(config), build_resolver(config)
+        fetcher, resolver = build_fetcher(config), build_resolver(config, self._activity)
         group.create_task(_retire(self._answers.plan.lookups, self._fetcher))
         self._fetcher, self._resolver, self._config = fetcher, resolver, config
+        self._health.dnssec = None
         self._answers.reload(self._plan(config, group))
         self._warn_without_authorities()
 
@@ -202,18 +238,17 @@ class _Daemon:
         if self._fetcher.trusts_nobody:
             log.warning("no certificate authority is trusted: no MTA-STS policy can be fetched")
 
-    async def _test_dnssec(self) -> None:
-        result = await self._resolver.validates()
-        self._dnssec = f"DNSSEC: {result.why}"
-        if result.ok:
-            log.info("%s", self._dnssec)
-        else:
-            log.warning("%s; without it DANE protects nothing, MTA-STS alone does", self._dnssec)
-        self._notifier.status(self._status())
+    async def _keep_dnssec(self) -> None:
+        while True:
+            await self._test_dnssec()
+            await asyncio.sleep(DNSSEC_SECONDS)
 
-    def _status(self) -> str:
-        problem = f"; {self._store.problem}" if self._store.problem else ""
-        return f"{len(self._answers.cache.answers)} answers in memory; {self._dnssec}{problem}"
+    async def _test_dnssec(self) -> None:
+        resolver = self._resolver
+        result = await resolver.validates()
+        if resolver is self._resolver:  # or else reloaded: the new one is tested by itself
+            self._health.tested(result)
+            self._notifier.status(self._health.status())
 
     async def _keep_time(self, upkeep: Upkeep, group: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
@@ -221,11 +256,12 @@ class _Daemon:
             upkeep.tick(group)
             self._notifier.alive()
             if int(loop.time()) % STATUS_SECONDS == 0:
-                self._notifier.status(self._status())
+                self._notifier.status(self._health.status())
             await asyncio.sleep(1 - loop.time() % 1)
 
     async def _keep_policies(self, upkeep: Upkeep) -> None:
         while True:
+            await self._health.count_policies()
             await asyncio.sleep(REFRESH_SECONDS)
             await upkeep.refresh_due()
 
@@ -235,7 +271,7 @@ class _Daemon:
             self._reload.clear()
             self._notifier.reloading()
             await self._read_again(group)
-            self._notifier.ready(self._status())
+            self._notifier.ready(self._health.status())
 
     async def _read_again(self, group: asyncio.TaskGroup) -> None:
         try:
@@ -253,9 +289,11 @@ class _Daemon:
         """Return *config* with those parts of the old one that only a start can change."""
         old = self._config
         server = replace(config.server, listen=old.server.listen)
-        fixed = replace(config, server=server, store=old.store, limits=old.limits)
+        fixed = replace(
+            config, server=server, store=old.store, limits=old.limits, metrics=old.metrics
+        )
         if fixed != config:
-            log.warning("changes of server.listen, store and limits wait for a restart")
+            log.warning("changes of server.listen, metrics, store and limits wait for a restart")
         return fixed
 
 

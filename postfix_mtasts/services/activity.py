@@ -106,6 +106,10 @@ class Activity:
         """Return how many look-ups have been answered."""
         return self._fresh.total() + self._cached.total()
 
+    def temporary_errors(self) -> int:
+        """Return how many look-ups were answered with a temporary error."""
+        return self._temporary.total()
+
     def metrics(self) -> Sequence[Metric | Histogram]:
         """Return all that was counted."""
         return (

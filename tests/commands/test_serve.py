@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -237,11 +239,12 @@ def test_after_a_kill_the_socket_is_replaced_and_what_was_told_is_remembered(
 # --- what it does not start with ------------------------------------------------------------
 
 
-def refused(config: Path) -> str:
+def refused(config: Path, **environment: str) -> str:
     """Return the last line on stderr of a daemon that ends with the status of bad usage."""
     done = subprocess.run(
         [sys.executable, "-m", "postfix_mtasts", "serve", "--config", str(config)],
         cwd=SOURCES,
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=20,
@@ -376,3 +379,56 @@ def test_on_built_in_defaults_one_of_the_sockets_is_enough(tmp_path: Path) -> No
         check=True,
     )
     assert done.stdout == "['policy.sock']\n"
+
+
+# --- metrics --------------------------------------------------------------------------------
+
+
+def scraped(port: int) -> dict[str, float]:
+    """Return the samples of ``/metrics``, as they are spelt there."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as response:
+        lines = response.read().decode().splitlines()
+    pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, _, value in pairs}
+
+
+def test_what_it_does_is_told_to_prometheus_and_to_systemd(
+    tmp_path: Path, dns: DnsThread, loop: str
+) -> None:
+    port = free_port()
+    metrics = {"listen": f"inet:127.0.0.1:{port}"}
+    with running(tmp_path, resolver=dns, loop=loop, metrics=metrics) as daemon:
+        assert f"metrics on http://127.0.0.1:{port}/metrics" in daemon.log
+        with daemon.client() as client:
+            client.send(*[b"policy example.com"] * 3)
+            assert {client.reply() for _ in range(3)} == {NOTHING}
+            told = scraped(port)
+        lookups = 'postfix_mtasts_lookups_total{level="notfound",map="policy",source="none"}'
+        assert told[lookups] == 3
+        assert told["postfix_mtasts_cache_hits_total"] == 2
+        assert told["postfix_mtasts_decision_duration_seconds_count"] == 1
+        assert told['postfix_mtasts_dns_queries_total{result="answered"}'] >= 2
+        assert told['postfix_mtasts_connections{state="idle"}'] == 1
+        assert told["postfix_mtasts_cached_answers"] == 1
+        assert told["postfix_mtasts_store_usable"] == 1
+        assert told["postfix_mtasts_state_database_readable"] == 1
+        assert told['postfix_mtasts_policies{mode="enforce"}'] == 0
+        assert told["process_open_fds"] > 0
+        daemon.signal(signal.SIGHUP)
+        status = daemon.hears("READY=1").partition("STATUS=")[2]
+        assert re.match(r"[0-9]\.[0-9] look-ups/s; 0 answers in memory; DNSSEC", status)
+
+
+def test_metrics_without_their_library_are_refused_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "prometheus_client.py").write_text("raise ImportError('left out by the test')\n")
+    config = written(tmp_path, metrics={"listen": f"inet:127.0.0.1:{free_port()}"})
+    line = refused(config, PYTHONPATH=str(tmp_path))
+    assert "metrics.listen" in line
+    assert "install python3-prometheus-client" in line
+
+
+def test_metrics_where_another_listens_are_refused(tmp_path: Path) -> None:
+    with listeners.bind(Listen(kind="inet", host="127.0.0.1", port=0)) as other:
+        here = f"inet:127.0.0.1:{other.getsockname()[1]}"
+        line = refused(written(tmp_path, metrics={"listen": here}))
+        assert line == f"postfix-mtasts: cannot listen on {here}: another process listens there"
