@@ -382,10 +382,11 @@ class DatagramSource(Protocol):
 class PoliciesInForce(Protocol):
     """What the policy daemon knows."""
 
-    def of(self, domain: str, when: float) -> InForce:
+    def of(self, domain: str, when: float, *, since: float = 0.0) -> InForce:
         """Return what was in force for *domain* on the UTC day of *when*.
 
-        Nothing where that cannot be told.
+        Nothing where that cannot be told.  *since*: what was known before that moment,
+        which is not in the future, will not do.
         """
         ...
 

@@ -14,11 +14,11 @@ that cannot be told, and all the less where a file cannot be read: then nothing 
 in force, and sessions count under "no-policy-found".
 
 Files are opened to read only, and again where they are not what they were.  A
-domain is looked up once in `HOLD` seconds.
+domain is looked up once in `HOLD` seconds, unless what was known is said to be too old.
 
 BUGS: a table in main.cf that answers before the daemon is asked makes its domains
 ones that were never asked for; so does a second Postfix that logs to the same place
-and asks another daemon or none.  An MX host that is new is not known for as long as
+and asks another daemon or none.  A policy that is new is not known for as long as
 `HOLD`.
 """
 
@@ -69,35 +69,48 @@ class PoliciesOfDaemon:
         self._ticks = ticks
         self._daemon = _File(path, open_to_read)
         self._history = _File(path.with_name(FILE_NAME), _open_history)
-        self._held: dict[tuple[str, int], InForce] = {}
+        self._held: dict[tuple[str, int], tuple[float, InForce]] = {}  # when it was read
         self._edition = 0
         self._until = ticks() + HOLD
 
     def edition(self) -> int:
-        """Return a number that changes every `HOLD` seconds."""
+        """Return a number that changes every `HOLD` seconds, and with what was read anew."""
         if self._ticks() >= self._until:
             self._edition += 1
             self._until = self._ticks() + HOLD
             self._held.clear()
-            self._daemon.renew()
-            self._history.renew()
+            self._renew()
         return self._edition
 
-    def of(self, domain: str, when: float) -> InForce:
-        """Return what was in force for *domain* on the UTC day of *when*."""
+    def of(self, domain: str, when: float, *, since: float = 0.0) -> InForce:
+        """Return what was in force for *domain* on the UTC day of *when*, read *since* a moment."""
         self.edition()
         key = (domain, day_of(when))
-        known = self._held.get(key)
-        if known is None:
+        read, known = self._held.get(key, (None, NOTHING))
+        if read is None:
             if len(self._held) >= _MAX_HELD:
                 self._held.clear()
-            known = self._held[key] = self._read(*key)
-        return known
+            return self._hold(key)
+        if read >= since:
+            return known
+        self._renew()
+        fresh = self._hold(key)
+        self._edition += fresh != known
+        return fresh
 
     def close(self) -> None:
         """Let go of the files."""
         self._daemon.close()
         self._history.close()
+
+    def _renew(self) -> None:
+        self._daemon.renew()
+        self._history.renew()
+
+    def _hold(self, key: tuple[str, int]) -> InForce:
+        read, known = self._clock(), self._read(*key)
+        self._held[key] = (read, known)
+        return known
 
     def _read(self, domain: str, day: int) -> InForce:
         stored = self._daemon.read(lambda file: store_tables.load(file, domain, domain))

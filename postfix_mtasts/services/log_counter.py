@@ -8,7 +8,10 @@ begins again at what is stored.
 
 Sessions that are alike are counted before anything is worked out about them.  One
 whose domain is a guess counts only if it was with an MX host of that domain, as far as
-the policy daemon knows them.
+the policy daemon knows them.  What that notes may be `SETTLE` seconds late: a session
+that was with none of the hosts is in doubt until then, and nothing further is read nor
+stored meanwhile.  So nothing in doubt need be stored, a host that was new is seen, and
+mail that constantly goes elsewhere costs a look at a domain every `SETTLE` seconds.
 
 Up to when a log was read is the time of its last line, or the present where it had no
 more; of a log that is silent that is stored every `READ_TO_SECONDS`.
@@ -49,6 +52,9 @@ MAX_KNOWN: Final = 20_000
 TLS_LOGGED: Final = 7 * 86400.0
 """Seconds of log time after an "established" line in which those lines are known to be logged."""
 
+SETTLE: Final = 5.0
+"""Seconds after which the policy daemon has noted whom Postfix asked for, and was told."""
+
 MAX_OWN_MAIL: Final = 10_000
 """Fates of our own reports that wait to be stored, the newest."""
 
@@ -88,6 +94,7 @@ class LogCounter:
         self._read_to = self._stored_to = 0.0
         self._own_mail: deque[OwnMail] = deque(maxlen=MAX_OWN_MAIL)  # not stored yet
         self._tried: deque[str] = deque(maxlen=_MAX_TRIED)  # places that may have been stored
+        self._doubted: list[tuple[float, TlsEvent]] = []  # and from when on it can be told
         self._forget(Place())
 
     @property
@@ -107,10 +114,13 @@ class LogCounter:
         if self.ended or len(self._tally) >= MAX_ROWS or not (self._ready or self._resume()):
             return False
         now = self._clock()  # what comes while it is read may be left for the next time
+        if not self._settle(now):
+            return False
         read = self._source.read()
-        self._count(read.lines)
+        self._count(read.lines, now)
         self._read_to = max(self._read_to, _read_to(read, now))
-        self._position, self.ended = read.position, read.ended
+        self._position = read.position
+        self.ended = read.ended and not self._doubted  # else it says so again
         self.lines += len(read.lines)
         if read.lines or not read.more:
             self._behind = read.lines[-1].when if read.more else None
@@ -120,6 +130,8 @@ class LogCounter:
 
     def write(self) -> bool:
         """Store what was counted; return whether nothing is left to be stored."""
+        if not self._settle(self._clock()):
+            return False
         if not self.pending:
             return True
         counted = self._counted()
@@ -141,8 +153,10 @@ class LogCounter:
         return True
 
     def close(self) -> None:
-        """Let go of the source."""
+        """Let go of the source; what is in doubt is settled by what is known now."""
         self._source.close()
+        now = self._clock()
+        self._doubted = [(now, event) for _, event in self._doubted]
 
     def news(self) -> Counter[str]:
         """Return what was odd since this was last asked, by kind."""
@@ -186,23 +200,36 @@ class LogCounter:
         self._tried.clear()
         self._own_mail.clear()
 
-    def _count(self, lines: Collection[LogLine]) -> None:
+    def _count(self, lines: Collection[LogLine], now: float) -> None:
         events: Counter[TlsEvent] = Counter()
         feed: Callable[[LogLine], tuple[TlsEvent, ...]] = self._tracker.feed
         for line in lines:
             if _ESTABLISHED in line.text[:64]:
                 self._tls_logged = line.when
             for event in feed(line):
-                unseen = event.outcome is Outcome.UNSEEN and not self._is_tls_logged(line.when)
-                if not unseen and self._is_with_its_domain(event):
+                if event.outcome is Outcome.UNSEEN and not self._is_tls_logged(line.when):
+                    continue
+                if event.is_with(self._policies.of(event.domain, event.when).hosts):
                     events[alike(event)] += 1
+                elif event.is_with(None):  # else the hosts do not matter
+                    self._doubted.append((min(event.when, now) + SETTLE, event))
         self._own_mail.extend(OwnMail(**fate._asdict()) for fate in self._tracker.take_fates())
         for event, count in events.items():
             for row in self._rows(event):
                 self._tally.add(row, count)
+        self._settle(now)
 
-    def _is_with_its_domain(self, event: TlsEvent) -> bool:
-        return event.is_with(self._policies.of(event.domain, event.when).hosts)
+    def _settle(self, now: float) -> bool:
+        """Count those in doubt that can be told *now*; return whether none is left in doubt."""
+        left = []
+        for since, event in self._doubted:
+            if since > now:
+                left.append((since, event))
+            elif event.is_with(self._policies.of(event.domain, event.when, since=since).hosts):
+                for row in self._rows(alike(event)):
+                    self._tally.add(row)
+        self._doubted = left
+        return not left
 
     def _rows(self, event: TlsEvent) -> tuple[Row, ...]:
         """Return what *event* counts for, as long as the same policies are in force."""

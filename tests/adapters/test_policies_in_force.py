@@ -251,3 +251,33 @@ def test_what_has_changed_is_seen_with_the_next_edition(path: Path) -> None:
     assert policies.of("example.com", NOW).sts == parse_policy(TEXT)
     assert policies.edition() != before
     policies.close()
+
+
+def test_what_was_read_too_early_is_read_anew_and_is_another_edition(path: Path) -> None:
+    clock = SetClock()
+    policies = PoliciesOfDaemon(path, clock=clock, ticks=Ticks())
+    assert policies.of("example.com", NOW) == InForce()
+    before = policies.edition()
+    put(path, Stored(dns=dns(), sts=sts()))
+    assert policies.of("example.com", NOW, since=NOW) == InForce()
+    clock.now += 5
+    assert policies.of("example.com", NOW, since=NOW + 5) == KNOWN
+    assert policies.of("example.com", NOW) == KNOWN
+    between = policies.edition()
+    assert between != before
+    clock.now += 5
+    assert policies.of("example.com", NOW, since=NOW + 10) == KNOWN
+    assert policies.edition() == between, "nothing has changed"
+    policies.close()
+
+
+def test_a_database_that_is_another_now_is_seen_when_it_is_read_anew(path: Path) -> None:
+    clock = SetClock()
+    policies = PoliciesOfDaemon(path, clock=clock, ticks=Ticks())
+    put(path, Stored(dns=None, sts=StsFacts()), "other.example")
+    assert policies.of("example.com", NOW) == InForce()
+    path.rename(path.with_name("gone.db"))
+    put(path, Stored(dns=dns(), sts=sts()))
+    clock.now += 5
+    assert policies.of("example.com", NOW, since=NOW + 5) == KNOWN
+    policies.close()

@@ -29,8 +29,9 @@ NOTHING = InForce()
 class Nowhere:
     """A policy daemon that knows nothing."""
 
-    def of(self, domain: str, _when: float) -> InForce:
+    def of(self, domain: str, _when: float, *, since: float = 0.0) -> InForce:
         assert domain
+        assert since >= 0
         return NOTHING
 
     def edition(self) -> int:

@@ -7,6 +7,7 @@ import pytest
 
 from postfix_mtasts.core.applied import InForce
 from postfix_mtasts.core.finding import PolicyType
+from postfix_mtasts.core.in_force import NEVER_ASKED
 from postfix_mtasts.core.log_line import LogLine, Origin
 from postfix_mtasts.core.mta_sts import parse_policy
 from postfix_mtasts.core.tally import Row
@@ -14,7 +15,7 @@ from postfix_mtasts.ports import Counted, LogRead, OwnMail, Place, Received, Wri
 from postfix_mtasts.services import datagram_counter, log_counter
 from postfix_mtasts.services.collector import Collector
 from postfix_mtasts.services.datagram_counter import DatagramCounter
-from postfix_mtasts.services.log_counter import LogCounter
+from postfix_mtasts.services.log_counter import SETTLE, LogCounter
 from tests.core.log_scenarios import parse_lines, read_lines
 
 LINES = parse_lines(read_lines("3.10/encrypt-ok"))
@@ -26,9 +27,11 @@ class Policies:
     def __init__(self) -> None:
         self.in_force = InForce()
         self.number = 0
+        self.anew: list[float] = []  # since when what is known had to be
 
-    def of(self, domain: str, _when: float) -> InForce:
+    def of(self, domain: str, _when: float, *, since: float = 0.0) -> InForce:
         assert domain
+        self.anew += [since] if since else []
         return self.in_force
 
     def edition(self) -> int:
@@ -395,6 +398,61 @@ def test_mail_through_a_smarthost_is_no_session_with_the_recipients_domain(
     counter = LogCounter(Log(lines), store=store, policies=policies, clock=lambda: 200.0)
     read_whole(counter)
     assert store.counts.total() == count
+
+
+def test_a_host_that_is_not_known_yet_is_waited_for() -> None:
+    store, policies, now = Store(), Policies(), [100.5]
+    policies.in_force = NEVER_ASKED
+    log = Log([relayed(UP), relayed(SENT), *[relayed(b"nothing")] * 3], step=4)
+    counter = LogCounter(log, store=store, policies=policies, clock=lambda: now[0])
+    counter.read()
+    now[0] += SETTLE - 1
+    assert not counter.write()
+    assert not counter.read()
+    assert (log.at, store.places, policies.anew) == (4, {}, [])
+    policies.in_force = InForce(hosts=frozenset({"relay.example"}))
+    now[0] += 1
+    assert counter.write()
+    assert (policies.anew, store.counts.total()) == ([100.0 + SETTLE], 1)
+    read_whole(counter)
+    assert store.counts.total() == 1
+
+
+def test_a_log_has_not_ended_while_a_session_is_in_doubt() -> None:
+    store, policies, now = Store(), Policies(), [100.0]
+    policies.in_force = NEVER_ASKED
+    log = Log([relayed(UP), relayed(SENT)])
+    counter = LogCounter(log, store=store, policies=policies, clock=lambda: now[0])
+    counter.read()
+    assert not counter.ended
+    now[0] += SETTLE
+    counter.read()
+    assert counter.ended
+
+
+def test_a_log_of_tomorrow_is_not_waited_for_until_tomorrow() -> None:
+    store, policies, now = Store(), Policies(), [100.0 - 86400.0]
+    policies.in_force = NEVER_ASKED
+    counter = LogCounter(
+        Log([relayed(UP), relayed(SENT)]), store=store, policies=policies, clock=lambda: now[0]
+    )
+    counter.read()
+    assert not counter.write()
+    now[0] += SETTLE
+    assert counter.write()
+
+
+def test_what_is_in_doubt_is_settled_when_the_log_is_let_go_of() -> None:
+    store, policies = Store(), Policies()
+    policies.in_force = NEVER_ASKED
+    counter = LogCounter(
+        Log([relayed(UP), relayed(SENT)]), store=store, policies=policies, clock=lambda: 100.0
+    )
+    counter.read()
+    policies.in_force = InForce(hosts=frozenset({"relay.example"}))
+    counter.close()
+    assert counter.write()
+    assert store.counts.total() == 1
 
 
 def own_lines(count: int) -> list[LogLine]:
