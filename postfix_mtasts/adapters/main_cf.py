@@ -2,16 +2,24 @@
 
 The copy lies beside it, ``main.cf.postfix-mtasts.WHEN.DIGEST``: WHEN in UTC, DIGEST
 the beginning of the SHA-256 of main.cf as it was left.  So it can be told whether
-somebody has edited it since, and nothing else need be kept.
+somebody has edited it since, and nothing else need be kept.  While the change is
+being made DIGEST is "unfinished", and so it stays where that is killed.
+
+postconf(1) writes a new main.cf: its owner and mode become those of before again, and
+one that is a symbolic link, which would become a file, is left to its owner.  Of two
+changes at once the second is refused.
+
+BUGS: POSIX ACLs and other attributes of main.cf are not kept; postconf drops them too.
 """
 
 import difflib
+import fcntl
 import os
 import re
-import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +30,8 @@ MAX_BYTES = 10_000_000
 """Of a main.cf that is dealt with (a limit for files that are none)."""
 
 _PREFIX = "main.cf.postfix-mtasts."
-_COPY = re.compile(re.escape(_PREFIX) + r"[0-9]{8}T[0-9]{6}Z\.([0-9a-f]{16})")
+_UNFINISHED = "unfinished"
+_COPY = re.compile(re.escape(_PREFIX) + rf"[0-9]{{8}}T[0-9]{{6}}Z\.([0-9a-f]{{16}}|{_UNFINISHED})")
 
 
 class BackupError(MtastsError):
@@ -46,20 +55,22 @@ def change_with_backup(
     """
     main_cf = folder / "main.cf"
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(clock()))
-    unfinished = folder / f"{_PREFIX}{stamp}.unfinished"
-    try:
-        before = _read(main_cf)
-        shutil.copy2(main_cf, unfinished)
-    except OSError as error:
-        raise BackupError(f"{main_cf} cannot be copied: {error.strerror}") from None
-    try:
-        change()
-        copy = folder / f"{_PREFIX}{stamp}.{_digest(_read(main_cf))}"
-        unfinished.rename(copy)
-    except BaseException:
-        _write(main_cf, before)
-        unfinished.unlink()
-        raise
+    unfinished = folder / f"{_PREFIX}{stamp}.{_UNFINISHED}"
+    with _alone(folder):
+        try:
+            before, status = _read(main_cf), main_cf.stat()
+            _write(unfinished, before, status)
+        except OSError as error:
+            raise BackupError(f"{main_cf} cannot be copied: {error.strerror}") from None
+        try:
+            change()
+            os.chown(main_cf, status.st_uid, status.st_gid)
+            main_cf.chmod(status.st_mode & 0o7777)
+            copy = folder / f"{_PREFIX}{stamp}.{_digest(_read(main_cf))}"
+            unfinished.rename(copy)
+        except BaseException:
+            _put_back(main_cf, before, status, unfinished)
+            raise
     return Backup(folder=folder, path=copy)
 
 
@@ -70,9 +81,14 @@ def last_backup(folder: Path) -> Backup | None:
 
 
 def edited_since(backup: Backup) -> bool:
-    """Return whether main.cf is another than the one that was left when *backup* was made."""
-    match = _COPY.fullmatch(backup.path.name)
-    return match is None or _digest(_read(backup.folder / "main.cf")) != match[1]
+    """Return whether main.cf is another than the one that was left when *backup* was made.
+
+    What a change that was killed would have left is not known: then, another than *backup*.
+    """
+    left = backup.path.name.rpartition(".")[2]
+    if left == _UNFINISHED:
+        left = _digest(_read(backup.path))
+    return _digest(_read(backup.folder / "main.cf")) != left
 
 
 def difference(backup: Backup) -> list[str]:
@@ -87,16 +103,50 @@ def difference(backup: Backup) -> list[str]:
 def restore(backup: Backup) -> None:
     """Put main.cf back as it was, octet for octet, and let go of the copy; raises `BackupError`."""
     main_cf = backup.folder / "main.cf"
+    with _alone(backup.folder):
+        try:
+            _write(main_cf, _read(backup.path), backup.path.stat())
+            backup.path.unlink()
+        except OSError as error:
+            raise BackupError(f"{main_cf} cannot be restored: {error.strerror}") from None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other changes of the main.cf of *folder* away; raises `BackupError`."""
+    main_cf = folder / "main.cf"
+    if main_cf.is_symlink():
+        target = main_cf.resolve()
+        raise BackupError(f"it is a symbolic link, which postconf would undo: edit {target}")
     try:
-        _write(main_cf, _read(backup.path))
-        backup.path.unlink()
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        raise BackupError(f"{main_cf} cannot be restored: {error.strerror}") from None
+        raise BackupError(f"{folder}: {error.strerror}") from None
+    try:
+        _lock(lock)
+        yield
+    finally:
+        os.close(lock)
 
 
-def _write(path: Path, octets: bytes) -> None:
-    """Let *path* have *octets* all at once, its mode and owner as they are."""
-    status = path.stat()
+def _lock(descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise BackupError("another doctor is changing it") from None
+
+
+def _put_back(main_cf: Path, octets: bytes, status: os.stat_result, copy: Path) -> None:
+    try:
+        _write(main_cf, octets, status)
+    except OSError as error:
+        why = f"cannot be put back ({error.strerror}): as it was is {copy}"
+        raise BackupError(why) from None
+    copy.unlink()
+
+
+def _write(path: Path, octets: bytes, status: os.stat_result) -> None:
+    """Let *path* have *octets* all at once, with the owner and mode of *status*."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -13,6 +13,7 @@ from postfix_mtasts.adapters import main_cf, postconf
 from postfix_mtasts.adapters.command import CommandFailedError
 from postfix_mtasts.commands.failure import CommandError, ExitStatus
 from postfix_mtasts.commands.terminal import result, talk
+from postfix_mtasts.commands.words import printable
 from postfix_mtasts.core.diagnosis import Change, Diagnosis
 from postfix_mtasts.core.postfix_setup import Setup
 
@@ -27,7 +28,7 @@ def apply(diagnoses: Sequence[Diagnosis], setups: Sequence[Setup], *, ask: bool)
         result("There is nothing to change in main.cf.\n")
         return False
     for line in _shown(wanted):
-        result(line)
+        result(printable(line))
     if ask and not _agreed():
         talk("Nothing was changed.")
         return False
@@ -98,7 +99,7 @@ def _undone(backup: main_cf.Backup) -> bool:
         if main_cf.edited_since(backup):
             talk(f"{target} was edited since, and is left as it is; what would go and come:")
             for line in main_cf.difference(backup):
-                talk(line)
+                talk(printable(line))
             talk(
                 f"to put it back all the same: {shlex.join(['cp', str(backup.path), str(target)])}"
             )

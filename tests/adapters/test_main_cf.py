@@ -1,5 +1,7 @@
 """A copy of main.cf before a change, and the way back."""
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -85,7 +87,7 @@ def test_the_last_of_several_copies_is_the_newest(folder: Path) -> None:
 
 
 def test_files_of_other_names_are_no_copies(folder: Path) -> None:
-    (folder / "main.cf.postfix-mtasts.19700101T000000Z.unfinished").touch()
+    (folder / "main.cf.postfix-mtasts.19700101T000000Z.unfinishedx").touch()
     (folder / "main.cf.postfix-mtasts.old").touch()
     assert last_backup(folder) is None
 
@@ -106,3 +108,71 @@ def test_a_copy_that_is_gone_is_an_error(folder: Path) -> None:
     backup.path.unlink()
     with pytest.raises(BackupError, match="cannot be restored"):
         restore(backup)
+
+
+def rewritten(path: Path, octets: bytes = AFTER) -> None:
+    """Do as postconf(1) does."""
+    new = path.with_name("main.cf.tmp")
+    new.write_bytes(octets)
+    new.chmod(0o644)
+    new.replace(path)
+
+
+def kept(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return stat.S_IMODE(status.st_mode), status.st_gid
+
+
+def test_owner_and_mode_outlive_the_change_and_the_way_back(folder: Path) -> None:
+    main_cf = folder / "main.cf"
+    if os.geteuid() == 0:
+        os.chown(main_cf, -1, 4)
+    before = kept(main_cf)
+    backup = change_with_backup(folder, lambda: rewritten(main_cf))
+    assert kept(main_cf) == kept(backup.path) == before
+    rewritten(main_cf)  # somebody's postconf that changes nothing
+    restore(backup)
+    assert kept(main_cf) == before
+
+
+def test_a_symbolic_link_is_left_to_its_owner(folder: Path) -> None:
+    (folder / "main.cf").rename(folder / "managed.cf")
+    (folder / "main.cf").symlink_to("managed.cf")
+    with pytest.raises(BackupError, match=r"symbolic link.*managed\.cf"):
+        changed(folder)
+    assert names(folder) == ["main.cf", "managed.cf"]
+
+
+def test_of_two_changes_at_once_the_second_is_refused(folder: Path) -> None:
+    def meanwhile() -> None:
+        changed(folder)
+
+    with pytest.raises(BackupError, match="another doctor"):
+        change_with_backup(folder, meanwhile)
+    assert names(folder) == ["main.cf"]
+
+
+def test_what_a_killed_change_left_can_be_put_back(folder: Path) -> None:
+    unfinished = folder / "main.cf.postfix-mtasts.19700101T000000Z.unfinished"
+    unfinished.write_bytes(BEFORE)
+    backup = last_backup(folder)
+    assert backup == Backup(folder=folder, path=unfinished)
+    assert not edited_since(backup)
+    (folder / "main.cf").write_bytes(AFTER)
+    assert edited_since(backup)
+    restore(backup)
+    assert names(folder) == ["main.cf"]
+
+
+def test_a_full_disk_leaves_the_copy_and_says_where(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill() -> None:
+        monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "full")))
+        raise ValueError("refused")
+
+    with pytest.raises(BackupError, match=r"put back \(full\): as it was is .*unfinished"):
+        change_with_backup(folder, fill)
+    left = last_backup(folder)
+    assert left is not None
+    assert left.path.read_bytes() == BEFORE
