@@ -15,7 +15,8 @@ different versions (3.6 to 3.9 call a mere name mismatch Untrusted), so the
 result type comes from the verification error and not from the label.
 
 The values are plain tuples and not data classes, since there are 100,000 a
-second of them, and those take a third of the time to make.
+second of them, and those take a third of the time to make.  A host is told of at least
+twice for each message, so what its name and address mean is remembered.
 
 BUGS: Postfix 3.4 logs recipients unquoted, and a quoted one with ">" in it can
 then pretend to be another.
@@ -24,7 +25,8 @@ then pretend to be another.
 import re
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple, TypeAlias
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeAlias
 
 from postfix_mtasts.core.tls_event import Fault, ResultType, printable
 
@@ -212,8 +214,10 @@ Message: TypeAlias = (
     | ProcessEnded
 )
 
-_NA0 = rb"([^\s\[\]]*)\[([^\s\[\]/]+)\]"
-_NA = _NA0 + rb":([0-9]{1,5})"
+_MAX_PEERS: Final = 4096  # remembered
+
+_NA0 = rb"([^\s\[\]]*\[[^\s\[\]/]+\])"
+_NA = rb"([^\s\[\]]*\[[^\s\[\]/]+\]:[0-9]{1,5})"
 _ID = rb"([0-9A-F]{6,32}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,32})"
 _ADDRESS = rb'<((?>"(?:[^"\\]|\\.)*"@[^>]*|[^>]*))>'
 
@@ -303,7 +307,7 @@ def _parse_client(text: bytes) -> Message | None:
     if _QUEUED.match(text):
         return _parse_skipped(text)
     resumed = _RESUMED.match(text)
-    return ResumedUntrusted(peer=_peer(*resumed.groups())) if resumed else None
+    return ResumedUntrusted(peer=_peer(resumed[1])) if resumed else None
 
 
 def _parse_queue(text: bytes) -> Message | None:
@@ -332,17 +336,16 @@ def _parse_established(text: bytes) -> Message | None:
     found = _ESTABLISHED.match(text)
     if found is None:
         return None
-    label, how, *peer = found.groups()
-    trusted = label in {b"Trusted", b"Verified"}
-    return Established(_peer(*peer), trusted, how == b"reused")
+    label, how, peer = found.groups()
+    return Established(_peer(peer), label in {b"Trusted", b"Verified"}, how == b"reused")
 
 
 def _parse_unverified(text: bytes) -> Message | None:
     found = _UNVERIFIED.match(text)
     if found is None:
         return None
-    whose, mx, ip, port, why = found.groups()
-    return Unverified(peer=_peer(mx, ip, port), fault=_certificate_fault(whose or b"", why))
+    whose, peer, why = found.groups()
+    return Unverified(peer=_peer(peer), fault=_certificate_fault(whose or b"", why))
 
 
 def _certificate_fault(whose: bytes, why: bytes) -> Fault:
@@ -358,20 +361,20 @@ def _certificate_fault(whose: bytes, why: bytes) -> Fault:
 
 def _parse_handshake(text: bytes) -> Message | None:
     found = _HANDSHAKE.match(text) or _PROXY_HANDSHAKE.match(text)
-    return HandshakeError(peer=_peer(*found.groups())) if found else None
+    return HandshakeError(peer=_peer(found[1])) if found else None
 
 
 def _parse_tlsrpt(text: bytes) -> Message | None:
     found = _TLSRPT.match(text)
     if found is None:
         return None
-    status, domain, mx, ip, kind, reason = found.groups()
+    status, domain, peer, kind, reason = found.groups()
     fault = None
     if status == b"failure":
         name = (kind or b"").decode("ascii").replace("_", "-")
         known = _TYPES.get(name, ResultType.VALIDATION_FAILURE)
         fault = Fault(kind=known, reason=printable(reason or b""))
-    return Tlsrpt(domain=domain.decode("utf-8", "replace"), peer=_peer(mx, ip), fault=fault)
+    return Tlsrpt(domain=domain.decode("utf-8", "replace"), peer=_peer(peer), fault=fault)
 
 
 def _parse_key(text: bytes) -> Message | None:
@@ -394,7 +397,7 @@ def _parse_warning(text: bytes) -> Message | None:
         return _policy_error(domain, mx, NOT_IN_STS_POLICY)
     unusable = _UNUSABLE.match(text)
     if unusable:
-        return TlsaUnusable(peer=_peer(*unusable.groups()))
+        return TlsaUnusable(peer=_peer(unusable[1]))
     if text.startswith(_LOST):
         return Note.DATAGRAM_LOST
     return Note.NO_TLSPROXY if _NO_PROXY.match(text) else None
@@ -415,15 +418,15 @@ def _parse_delivery(text: bytes) -> Delivery | None:
     if found is None:
         return None
     groups = found.groups(b"")
-    queue_id, recipient, original, mx, ip, port, use, request, tls, status, reason = groups
-    verdict, peer = _parse_verdict(reason)
+    queue_id, recipient, original, relay, use, request, tls, status, reason = groups
     went = status in {b"sent", b"deliverable"}
+    verdict, peer = (Verdict.OTHER, None) if went else _parse_verdict(reason)
     return Delivery(
         queue_id=queue_id.decode("ascii"),
         recipient=recipient.decode("utf-8", "replace"),
         original=original.decode("utf-8", "replace"),
         request=request.decode("ascii"),
-        relay=_peer(mx, ip, port) if ip else None,
+        relay=_peer(relay) if relay else None,
         reused=use != b"",
         tls=_parse_use(tls),
         status=_STATUS.get(status, Status.OTHER),
@@ -444,7 +447,7 @@ def _parse_verdict(reason: bytes) -> tuple[Verdict, Peer | None]:
         return Verdict.OTHER, None
     starttls = _STARTTLS.match(reason) or _REFUSED.match(reason)
     if starttls:
-        return Verdict.STARTTLS, _peer(*starttls.groups())
+        return Verdict.STARTTLS, _peer(starttls[1])
     certificate = _CERTIFICATE.match(reason)
     if certificate:
         trusted = b"trusted" in certificate.groups()
@@ -463,10 +466,12 @@ def _parse_use(tls: bytes) -> TlsUse:
     return TlsUse.USED if settled else TlsUse.OTHER
 
 
-def _peer(mx: bytes, ip: bytes, port: bytes = b"0") -> Peer:
-    return Peer(
-        mx.lower().decode("utf-8", "replace"), ip.lower().decode("utf-8", "replace"), int(port)
-    )
+@lru_cache(maxsize=_MAX_PEERS)
+def _peer(name: bytes) -> Peer:
+    """Return the peer that Postfix calls *name*, "host[address]" or "host[address]:port"."""
+    mx, _, rest = name.lower().decode("utf-8", "replace").partition("[")
+    ip, _, port = rest.partition("]")
+    return Peer(mx, ip, int(port[1:] or 0))
 
 
 _Parse: TypeAlias = Callable[[bytes], Message | None]

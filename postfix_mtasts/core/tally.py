@@ -134,8 +134,7 @@ class Tally:
 
 def alike(event: TlsEvent) -> TlsEvent:
     """Return *event* without what tells it from others that count for the same."""
-    return replace(
-        event,
+    return event._replace(
         when=float(day_start(day_of(event.when))),
         queue_id="",
         service="",
@@ -152,7 +151,7 @@ def rows_of_event(event: TlsEvent, in_force: InForce, *, tls_logged: bool) -> tu
     sent = event.datagram is DatagramFate.SENT
     if event.ours and not sent:
         return ()
-    told = replace(event, ours=False)
+    told = event._replace(ours=False)
     findings = findings_of_event(told, in_force, tls_logged=tls_logged)
     if event.ours:
         return tuple(_rows(day, findings, Origin.OURS, Origin.OURS_FURTHER))
