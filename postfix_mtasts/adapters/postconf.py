@@ -26,6 +26,7 @@ SETTINGS = (
     *("smtp_tls_per_site", "relayhost", "transport_maps", "sender_dependent_relayhost_maps"),
     *("sender_dependent_default_transport_maps", "maillog_file"),
     *("smtp_tlsrpt_enable", "smtp_tlsrpt_socket_name"),
+    *("mydomain", "requiretls_enable", "smtp_requiretls_policy"),
 )
 _MAX_MAKEDEFS = 200_000  # octets of makedefs.out
 
@@ -48,7 +49,7 @@ def read_setup(folder: str) -> Setup:
         version=settings.get("mail_version", ""),
         settings=settings,
         written=parse_settings(_asked(folder, "-n")),
-        clients=parse_clients(fields, _asked(folder, "-P"), compatibility),
+        clients=parse_clients(fields, _asked(folder, "-P", "-x"), compatibility),
         has_tlsrpt=_has_tlsrpt(settings.get("meta_directory", "")),
     )
     try:

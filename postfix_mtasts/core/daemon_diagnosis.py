@@ -130,7 +130,7 @@ def _database(database: Database) -> list[Diagnosis]:
     owner, folders = database.owners
     if owner != folders:
         text = f"{path} belongs to {owner}, its folder to {folders}"
-        faults.append(wrong(subject, text, shlex.join(["chown", folders, path])))
+        faults.append(wrong(subject, text, shlex.join(["chown", "-h", folders, path])))
     if database.free < ENOUGH_ROOM:
         text = f"only {database.free // (1024 * 1024)} MiB are free on the disk of {path}"
         faults.append(warning(subject, text, "# make room: what cannot be stored is forgotten"))

@@ -23,6 +23,12 @@ from postfix_mtasts.core.postfix_setup import Setup
 OLDEST = (3, 4)
 CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
 
+REQUIRETLS_POLICY = (  # the default without $mydomain
+    "inline:{ { localhost = opportunistic } },"
+    " cidr:{ { 0.0.0.0/0 opportunistic }, { ::/0 opportunistic } }, enforce"
+)
+
+_PRIVATE = ("localdomain", "local", "internal")  # nobody's top-level domains
 _OLD_SETTINGS = ("smtp_use_tls", "smtp_enforce_tls", "smtp_tls_per_site")
 _ROUTES = (
     *("relayhost", "transport_maps", "sender_dependent_relayhost_maps"),
@@ -67,6 +73,7 @@ def diagnose_main_cf(setup: Setup, advice: Advice) -> tuple[Diagnosis, ...]:
         _log_level(setup),
         *_old_settings(setup),
         *_own_levels(setup),
+        *_requiretls(setup),
         *_routes(setup),
     )
     return tuple(replace(each, instance=setup.folder) for each in found)
@@ -91,13 +98,13 @@ def _version(setup: Setup) -> Diagnosis:
 def _level(setup: Setup, advice: Advice) -> Diagnosis:
     name, told = "smtp_tls_security_level", advice.default_level
     level = level_of(setup)
+    wanted = Level.MAY if told is Level.NONE else told
     if level == Level.NONE.value:
-        wanted = Level.MAY if told is Level.NONE else told
         text = f"{name} is not set: no TLS where no policy asks for it"
         change = Change(name=name, value=wanted.value)
         return mended_by(wrong("TLS level", text, ""), setup.folder, change)
     if level not in {known.value for known in Level}:
-        change = Change(name=name, value=Level.MAY.value)
+        change = Change(name=name, value=wanted.value)
         text = f"{name} = {level} is no level: mail is deferred"
         return mended_by(wrong("TLS level", text, ""), setup.folder, change)
     if level != told.value:
@@ -170,6 +177,18 @@ def _own_levels(setup: Setup) -> Sequence[Diagnosis]:
         for client in setup.clients
         if name in client.overrides
     ]
+
+
+def _requiretls(setup: Setup) -> Sequence[Diagnosis]:
+    """Return whether a whole top-level domain need not heed REQUIRETLS (Postfix 3.11)."""
+    name, domain = "smtp_requiretls_policy", setup.setting("mydomain")
+    exempt = f"{{.{domain}=opportunistic}}" in setup.setting(name).replace(" ", "")
+    enabled = setup.setting("requiretls_enable") == "yes"
+    if not (enabled and exempt) or "." in domain or domain in _PRIVATE:
+        return ()
+    text = f"not heeded for mail to .{domain}, which is $mydomain and as such excepted ({name})"
+    change = Change(name=name, value=REQUIRETLS_POLICY)
+    return (mended_by(warning("REQUIRETLS", text, ""), setup.folder, change),)
 
 
 def _routes(setup: Setup) -> Sequence[Diagnosis]:

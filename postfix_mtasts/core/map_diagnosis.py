@@ -4,7 +4,6 @@ A service of master.cf with maps of its own is the operator's wish, unless it is
 "smtp", by which nearly all mail leaves.
 """
 
-import posixpath
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,13 +25,14 @@ from postfix_mtasts.core.map_line import (
     tables_of,
     wanted_maps,
 )
-from postfix_mtasts.core.policy_tables import Table, as_seen, parse_table, parse_tables
+from postfix_mtasts.core.policy_tables import Table, parse_tables
 from postfix_mtasts.core.postfix_setup import Client, Setup
 
 SUBJECT = "policy map"
 
 _OURS = (*PLAIN, *WITH_TLSRPT, *STRICT)
 _START = "systemctl start postfix-mtasts.socket postfix-mtasts.service"
+_MAKE_ANEW = "systemctl restart postfix-mtasts.socket postfix-mtasts.service"
 
 
 def diagnose_map(
@@ -107,17 +107,15 @@ def _reach_fault(
     change = _change(setup, listens, probes)
     if change.value != as_it_is(setup):
         return mended_by(wrong(SUBJECT, text, ""), setup.folder, change)
-    return wrong(SUBJECT, text, _opening(setup, probe))
+    return wrong(SUBJECT, text, _opening(probe))
 
 
-def _opening(setup: Setup, probe: Probe) -> str:
-    """Return what lets Postfix's user in, where the line itself is right."""
-    listen = parse_table(probe.table).listen
-    if listen is None or listen.kind == "inet" or "ermission" not in probe.why:
-        return _START
-    path = as_seen(listen, setup.queue_directory).path
-    folder = shlex.quote(posixpath.dirname(path))
-    return f"chmod a+x {folder} && chmod a+rw {shlex.quote(path)}"
+def _opening(probe: Probe) -> str:
+    """Return what lets Postfix's user in, where the line itself is right.
+
+    No chmod: the folder is another user's, who could have it follow a link.
+    """
+    return _MAKE_ANEW if "ermission" in probe.why else _START
 
 
 def _overridden(setup: Setup, listens: Sequence[Listen]) -> list[Diagnosis]:

@@ -107,7 +107,8 @@ def _as_written(setup: Setup) -> tuple[tuple[Table, str], ...]:
     """Return each table with its text in main.cf, which may hold names of settings."""
     tables = tables_of(setup)
     written = parse_tables(setup.written.get(SETTING, ""))
-    if len(written) != len(tables):
+    names = [table for table in written if table.text.startswith("$")]
+    if len(written) != len(tables) or len(names) > 1:  # one may be two tables, and one none
         written = tables
     return tuple(
         (table, as_written.text) for table, as_written in zip(tables, written, strict=True)

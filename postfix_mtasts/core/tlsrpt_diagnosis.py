@@ -4,7 +4,6 @@ It writes datagrams to a socket, without waiting: where nobody reads, or the ker
 holds only few (net.unix.max_dgram_qlen, ten by default), sessions go uncounted.
 """
 
-import shlex
 from dataclasses import dataclass, replace
 
 from postfix_mtasts.core.diagnosis import Change, Diagnosis, mended_by, note, ok, warning
@@ -15,6 +14,7 @@ SUBJECT = "TLSRPT"
 SOCKET = "postfix-mtasts/tlsrpt.sock"
 ENOUGH_DATAGRAMS = 512  # with so many none was lost at 4,000 a second
 
+_UNITS = "postfix-mtasts-collector.socket postfix-mtasts-collector.service"
 _ENABLE = "smtp_tlsrpt_enable"
 _SOCKET_NAME = "smtp_tlsrpt_socket_name"
 
@@ -65,11 +65,9 @@ def _socket(setup: Setup, datagrams: Datagrams) -> tuple[Diagnosis, ...]:
     if name.startswith("/") and setup.has_chroots:
         change = Change(name=_SOCKET_NAME, value=SOCKET)
         return (mended_by(warning(SUBJECT, text, ""), setup.folder, change),)
-    if "ermission" in datagrams.refused:
-        path = shlex.quote(f"{setup.queue_directory}/{name}")
-        return (warning(SUBJECT, text, f"chmod a+rw {path}"),)
-    start = "systemctl start postfix-mtasts-collector.socket postfix-mtasts-collector.service"
-    return (warning(SUBJECT, text, start),)
+    # Permissions come with a new socket; a chmod could be made to follow a link.
+    verb = "restart" if "ermission" in datagrams.refused else "start"
+    return (warning(SUBJECT, text, f"systemctl {verb} {_UNITS}"),)
 
 
 def _queue(datagrams: Datagrams) -> tuple[Diagnosis, ...]:

@@ -19,12 +19,13 @@ compatibility_level = 3.6
 smtp_tls_policy_maps = hash:$config_directory/tls,
     socketmap:unix:postfix-mtasts/policy.sock:policy
 relayhost = [relay.example]
+no_maps =
 """
 MASTER_CF = """\
 smtp      inet  n       -       y       -       -       smtpd
 smtp      unix  -       -       y       -       -       smtp
 plain     unix  -       -       n       -       -       smtp
-  -o smtp_tls_policy_maps= -o { smtp_tls_security_level = none }
+  -o smtp_tls_policy_maps=$no_maps -o { smtp_tls_security_level = none }
 lmtp      unix  -       -       y       -       -       lmtp
 """
 
@@ -65,7 +66,7 @@ def test_changes_are_made_and_nothing_else_is_touched(tmp_path: Path) -> None:
     assert Path(folder, "main.cf").read_text() == (
         "# the operator's own words\ncompatibility_level = 3.6\n"
         "smtp_tls_policy_maps = static:may, inline:{ {a=b} }\n"
-        f"queue_directory = {folder}/queue\nsmtp_tls_loglevel = 1\n"
+        f"no_maps =\nqueue_directory = {folder}/queue\nsmtp_tls_loglevel = 1\n"
     )
 
 

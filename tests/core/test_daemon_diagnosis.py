@@ -76,7 +76,7 @@ def test_sound_files_are_one_line() -> None:
             Database(path="/s/a", owners=("root", "me")),
             Grade.WRONG,
             "belongs to root",
-            "chown me /s/a",
+            "chown -h me /s/a",
         ),
         (Database(path="/s/a", free=3 << 20), Grade.WARNING, "only 3 MiB", "# make room"),
     ],

@@ -46,6 +46,7 @@ def test_a_postfix_before_3_4_is_too_old() -> None:
         ({"smtp_tls_security_level": "none"}, Level.DANE, Grade.WRONG, "dane"),
         ({"smtp_tls_security_level": ""}, Level.NONE, Grade.WRONG, "may"),
         ({"smtp_tls_security_level": "strong"}, Level.MAY, Grade.WRONG, "may"),
+        ({"smtp_tls_security_level": "strong"}, Level.DANE, Grade.WRONG, "dane"),
         ({"smtp_tls_security_level": "", "smtp_use_tls": "yes"}, Level.MAY, Grade.OK, None),
         ({"smtp_tls_security_level": "", "smtp_enforce_tls": "yes"}, Level.ENCRYPT, Grade.OK, None),
     ],
@@ -156,3 +157,31 @@ def test_levels_of_master_cf_and_routes_are_notes() -> None:
     )
     assert said["routes"].grade is Grade.NOTE
     assert "relayhost = [relay.example]; transport_maps = hash:/t" in said["routes"].text
+
+
+_DEFAULT = "inline:{{com=opportunistic}, {.com=opportunistic}, {localhost=opportunistic}}, enforce"
+
+
+@pytest.mark.parametrize(
+    ("domain", "enabled", "policy", "warned"),
+    [
+        ("com", "yes", _DEFAULT, True),
+        ("com", "yes", "inline:{ { .com = opportunistic } }, enforce", True),
+        ("com", "no", _DEFAULT, False),
+        ("com", "yes", "enforce", False),
+        ("example.com", "yes", _DEFAULT.replace("com", "example.com"), False),
+        ("local", "yes", _DEFAULT.replace("com", "local"), False),
+        ("com", "", "", False),
+    ],
+)
+def test_requiretls_must_hold_for_all_of_a_top_level_domain(
+    domain: str, enabled: str, policy: str, *, warned: bool
+) -> None:
+    said = found(mydomain=domain, requiretls_enable=enabled, smtp_requiretls_policy=policy)
+    assert ("REQUIRETLS" in said) is warned
+    if warned:
+        assert said["REQUIRETLS"].grade is Grade.WARNING
+        (change,) = said["REQUIRETLS"].changes
+        assert change.name == "smtp_requiretls_policy"
+        assert str(change.value).endswith("enforce")
+        assert domain not in str(change.value)

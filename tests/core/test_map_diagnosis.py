@@ -10,7 +10,6 @@ from postfix_mtasts.core.map_line import Probe, Reach
 from postfix_mtasts.core.postfix_setup import Setup
 from tests.core.doctor_samples import ETC, LINE, LINE_TLSRPT, LISTENS, UNIX, client, setup
 
-FOLDER = "/var/spool/postfix/postfix-mtasts"
 PEER = "socketmap:inet:127.0.0.1:8642:QUERY"
 
 
@@ -88,7 +87,7 @@ def test_an_absolute_path_that_the_chroot_hides_is_made_relative() -> None:
         (
             LINE,
             "Permission denied",
-            f"chmod a+x {FOLDER} && chmod a+rw {FOLDER}/policy.sock",
+            "systemctl restart postfix-mtasts.socket postfix-mtasts.service",
         ),
     ],
 )

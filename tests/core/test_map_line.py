@@ -120,6 +120,14 @@ def test_a_name_that_stands_for_several_tables_is_written_out() -> None:
     assert wanted_maps(host, LISTENS, ()) == f"hash:/a, hash:/b, {LINE}"
 
 
+def test_names_of_which_one_is_two_tables_and_one_is_none_lose_no_table() -> None:
+    host = setup(
+        smtp_tls_policy_maps=f"{PEER}, hash:/b",
+        written={"smtp_tls_policy_maps": "$two_of_them, $none"},
+    )
+    assert wanted_maps(host, LISTENS, ()) == f"hash:/b, {LINE}"
+
+
 @pytest.mark.parametrize(
     ("listens", "chroot", "line"),
     [
