@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,8 @@ from tests.option_list import (
     parses,
 )
 
-FOLDER = Path(__file__).parents[1] / "packaging" / "man"
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "packaging" / "man"
 PAGES = sorted(FOLDER.iterdir())
 SECTIONS = ("NAME", "SYNOPSIS", "DESCRIPTION", "EXAMPLES", "SEE ALSO", "BUGS")
 OF_COMMANDS = ("OPTIONS", "EXIT STATUS")
@@ -76,17 +77,20 @@ def synopses(text: str) -> Iterator[tuple[Words, set[str]]]:
         yield tuple(marked(f".{part}", "Cm")), set(flags(part))
 
 
-def typed(text: str) -> Iterator[list[str]]:
-    """Yield the arguments of each command of ours that *text* shows."""
-    shown = re.findall(r"^\.(?:Dl|Ql) (.*?)(?: [.,:;])?$", text, re.MULTILINE)
+def shown(text: str) -> Iterator[str]:
+    """Yield the lines that a page shows as they are typed."""
+    yield from re.findall(r"^\.(?:Dl|Ql) (.*?)(?: [.,:;])?$", text, re.MULTILINE)
     for display in re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed", text, re.MULTILINE | re.DOTALL):
-        shown += display.splitlines()
-    for line in shown:
+        yield from display.splitlines()
+
+
+def typed(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the arguments of each command of ours in *lines* for a shell."""
+    for line in lines:
         lexer = shlex.shlex(line.lstrip("#$ "), posix=True, punctuation_chars="|&")
         lexer.whitespace_split = True
-        lexer.commenters = ""
         for command in _commands(lexer):
-            if command[0] == "postfix-mtasts" and len(command) > 1:
+            if Path(command[0]).name == "postfix-mtasts" and len(command) > 1:
                 yield command[1:]
 
 
@@ -161,29 +165,38 @@ def test_a_page_names_the_values_as_the_help_does(words: Words) -> None:
 
 @pytest.mark.parametrize("words", [(), *((verb,) for verb in VERBS)], ids=" ".join)
 def test_a_synopsis_has_each_command_with_its_options(words: Words) -> None:
-    shown: dict[Words, set[str]] = {}
+    found: dict[Words, set[str]] = {}
     for command, there in synopses(page(words)):
-        shown[command] = shown.get(command, set()) | there
-    for command, there in shown.items():
+        found[command] = found.get(command, set()) | there
+    for command, there in found.items():
         assert there <= options(command), command
         assert there, command
-    spelled = set().union(*shown.values()) | {"--help"}
+    spelled = set().union(*found.values()) | {"--help"}
     assert spelled == (options_below(words) if words else options(words))
     leaves = {each for each in COMMANDS if each[:1] == words and not names(each)}
-    assert leaves <= set(shown)
+    assert leaves <= set(found)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_command_that_a_page_shows_can_be_typed(path: Path) -> None:
-    for words in typed(path.read_text()):
+    for words in typed(shown(path.read_text())):
         assert parses(words), words
 
 
 def test_the_pages_show_every_verb_and_action_at_work() -> None:
-    shown = [words for path in PAGES for words in typed(path.read_text())]
+    at_work = [words for path in PAGES for words in typed(shown(path.read_text()))]
     for command in COMMANDS:
         if not names(command):
-            assert any(tuple(words[: len(command)]) == command for words in shown), command
+            assert any(tuple(words[: len(command)]) == command for words in at_work), command
+
+
+def test_every_command_that_the_readme_shows_can_be_typed() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(?:sh|console)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    at_work = list(typed(line for block in blocks for line in block.splitlines()))
+    assert at_work
+    for words in at_work:
+        assert parses(words), words
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
