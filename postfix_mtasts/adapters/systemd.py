@@ -65,12 +65,17 @@ def _one_line(status: str) -> str:
     return " ".join(status.split())
 
 
+def priority(record: logging.LogRecord) -> int:
+    """Return what syslog(3) calls the level of *record*."""
+    return _PRIORITIES.get(record.levelno, 6)
+
+
 class JournalFormatter(logging.Formatter):
     """Lines with the priority that journald takes from their beginning."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the text of *record*, each of its lines with the priority."""
-        prefix = f"<{_PRIORITIES.get(record.levelno, 6)}>"
+        prefix = f"<{priority(record)}>"
         return "\n".join(prefix + line for line in super().format(record).splitlines())
 
 

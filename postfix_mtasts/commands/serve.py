@@ -24,9 +24,10 @@ from postfix_mtasts.adapters import listeners, process
 from postfix_mtasts.adapters.fetcher import HttpsFetcher
 from postfix_mtasts.adapters.findings_writer import FindingsWriter
 from postfix_mtasts.adapters.history_writer import HistoryWriter
+from postfix_mtasts.adapters.journal_log import log_handler
 from postfix_mtasts.adapters.metrics_server import MetricsServer
 from postfix_mtasts.adapters.store_sqlite import SqliteStore
-from postfix_mtasts.adapters.systemd import Notifier, log_formatter
+from postfix_mtasts.adapters.systemd import Notifier
 from postfix_mtasts.adapters.tlsrpt_store import FILE_NAME, SqliteTlsrptStore
 from postfix_mtasts.commands.assembly import build_fetcher, build_plan, build_resolver
 from postfix_mtasts.commands.configuration import Source
@@ -72,9 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _start_log(config: Config) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(log_formatter())
-    logging.basicConfig(handlers=[handler], level=config.logging.level.upper(), force=True)
+    logging.basicConfig(handlers=[log_handler()], level=config.logging.level.upper(), force=True)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

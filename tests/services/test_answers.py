@@ -203,3 +203,14 @@ async def test_each_decision_is_one_line_of_the_log_that_a_postmaster_can_read(
 def test_only_names_of_hosts_and_domains_are_looked_up(key: bytes, name: str | None) -> None:
     nexthop = lookable(key)
     assert (None if nexthop is None else nexthop.name) == name
+
+
+@story
+async def test_a_decision_is_logged_with_fields_to_ask_the_journal_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    async with daemon(protected_world()) as running:
+        await running.ask(DOMAIN)
+    [fields] = [vars(each)["fields"] for each in caplog.records if "fields" in vars(each)]
+    assert fields == {"domain": DOMAIN, "map": "policy", "level": "secure", "source": "mta-sts"}

@@ -1,0 +1,103 @@
+"""The log, told to systemd's journal with fields, so that it can be asked for them.
+
+::
+
+    journalctl -u postfix-mtasts POSTFIX_MTASTS_DOMAIN=example.com
+    journalctl -u postfix-mtasts POSTFIX_MTASTS_LEVEL=temp
+
+An entry is one datagram in the journal's native protocol
+(https://systemd.io/JOURNAL_NATIVE_PROTOCOL/): NAME=VALUE and a line end, or where the
+value has line ends the name, its length and the value.  A record's ``extra={"fields":
+{"domain": …}}`` becomes POSTFIX_MTASTS_DOMAIN and so on; other names are not told.
+
+Only where stderr is the journal, which JOURNAL_STREAM says (systemd.exec(5)); elsewhere
+lines go to stderr.  So does, as a plain line, an entry that cannot be sent: one that is
+too long for a datagram, or when the journal is behind or away.  Nothing waits for it.
+"""
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from struct import Struct
+from typing import Final
+
+from postfix_mtasts.adapters.systemd import log_formatter, priority
+
+SOCKET: Final = Path("/run/systemd/journal/socket")
+FIELDS: Final = ("domain", "map", "level", "source")
+IDENTIFIER: Final = "postfix-mtasts"  # as systemd takes it from the name of the command
+
+_LENGTH: Final = Struct("<Q")
+
+
+def log_handler(
+    environment: Mapping[str, str] = os.environ, *, journal: Path = SOCKET
+) -> logging.Handler:
+    """Return where the log goes: to the journal where stderr does, else to stderr."""
+    stderr = logging.StreamHandler()
+    stderr.setFormatter(log_formatter(environment))
+    if not _is_journal(environment.get("JOURNAL_STREAM", "")):
+        return stderr
+    return JournalHandler(journal, stderr)
+
+
+def _is_journal(stream: str) -> bool:
+    """Return whether stderr is *stream*, which is its device and inode."""
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):  # closed, or no file at all
+        return False
+    return stream == f"{status.st_dev}:{status.st_ino}"
+
+
+class JournalHandler(logging.Handler):
+    """Sends records to the socket at *path*, and those that it does not take to *otherwise*."""
+
+    def __init__(self, path: Path, otherwise: logging.Handler) -> None:
+        super().__init__()
+        self._path = str(path)
+        self._otherwise = otherwise
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)  # noqa: FBT003 - socket has no other way to say it
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send *record*."""
+        try:
+            entry = build_entry(_fields(record, self.format(record)))
+        except Exception:  # noqa: BLE001 - a record that cannot be formatted, as in every handler
+            self.handleError(record)
+            return
+        try:
+            self._socket.sendto(entry, self._path)
+        except OSError:
+            self._otherwise.handle(record)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._socket.close()
+        super().close()
+
+
+def build_entry(fields: Mapping[str, str]) -> bytes:
+    """Return the datagram of an entry with *fields*."""
+    return b"".join(_build_field(name, value) for name, value in fields.items())
+
+
+def _build_field(name: str, value: str) -> bytes:
+    data = value.encode("utf-8", "backslashreplace")
+    if b"\n" not in data:
+        return b"%b=%b\n" % (name.encode(), data)
+    return b"%b\n%b%b\n" % (name.encode(), _LENGTH.pack(len(data)), data)
+
+
+def _fields(record: logging.LogRecord, text: str) -> dict[str, str]:
+    told: Mapping[str, str] = getattr(record, "fields", {})
+    return {
+        "MESSAGE": text,
+        "PRIORITY": str(priority(record)),
+        "SYSLOG_IDENTIFIER": IDENTIFIER,
+        **{f"POSTFIX_MTASTS_{name.upper()}": told[name] for name in FIELDS if name in told},
+    }
