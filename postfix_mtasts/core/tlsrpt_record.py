@@ -30,7 +30,9 @@ _MAX_LOCAL_PART = 64  # octets (RFC 5321 section 4.5.3.1.1)
 # RFC 3986 section 2 without what RFC 8460 wants encoded: "!", "," and ";".
 _URI = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@$&'()*+=-]|%[0-9A-Fa-f]{2})+")
 _HTTPS = re.compile(
-    r"https://(?P<authority>(?:\[[0-9a-f.:]+\]|[^/?#:@\[\]]+)(?::[0-9]{0,5})?)(?:[/?#].*)?",
+    # In brackets IPv6 alone (RFC 3986 section 3.2.2): `urllib` raises for anything else.
+    r"https://(?P<authority>(?:\[[0-9a-f.]*:[0-9a-f.:]*\]|[^/?#:@\[\]]+)(?::[0-9]{0,5})?)"
+    r"(?:[/?#].*)?",
     re.ASCII | re.IGNORECASE,
 )
 _MAILTO = re.compile(r"mailto:(?P<to>[^?#]*).*", re.ASCII | re.IGNORECASE)

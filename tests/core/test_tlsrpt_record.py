@@ -78,6 +78,7 @@ def test_a_good_uri_is_kept_as_published_and_what_stands_beside_it_is_left_out(u
         "https://2001:db8::1/",
         "https://[example.com]/",
         "https://[abcd]/",
+        "https://[192.0.2.1]/",
         "https://[2001:db8::1%25eth0]/",
         "https://example.com/a b",
         "https://example.com/!",
