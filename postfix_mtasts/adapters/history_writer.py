@@ -17,7 +17,7 @@ from typing import Final
 
 from postfix_mtasts.adapters import policy_history
 from postfix_mtasts.adapters.policy_history import Held, build_digest
-from postfix_mtasts.adapters.store_file import transact
+from postfix_mtasts.adapters.store_file import transact, which
 from postfix_mtasts.adapters.tlsrpt_store import open_counts
 from postfix_mtasts.core.decision import policy_in_force
 from postfix_mtasts.core.facts import Facts
@@ -40,6 +40,7 @@ class HistoryWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None  # which file that is
         self._problem = ""
         self._known: dict[str, tuple[int, bytes]] = {}  # day and digest of what was noted last
         self._waiting: list[Held] = []
@@ -72,9 +73,12 @@ class HistoryWriter:
         """Write what waits, all of it, or nothing where the file cannot be used."""
         if not self._waiting and not self._days:
             return
+        if self._connection is not None and which(self._path) != self._opened:
+            self._begin_anew()
         try:
             if self._connection is None:
                 self._connection = open_counts(self._path)
+                self._opened = which(self._path)
                 transact(self._connection, policy_history.make_tables)
             transact(self._connection, self._put)
         except (OSError, sqlite3.DatabaseError) as error:
@@ -98,6 +102,12 @@ class HistoryWriter:
             with suppress(sqlite3.DatabaseError):
                 self._connection.close()
         self._connection = None
+
+    def _begin_anew(self) -> None:
+        """Let go of a file that was removed or renamed, and of what was written to it."""
+        self.close()
+        self._known.clear()
+        self._marked.clear()
 
     def _put(self, connection: sqlite3.Connection) -> None:
         for held in self._waiting:

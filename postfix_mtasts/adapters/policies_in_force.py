@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from postfix_mtasts.adapters import policy_history, store_tables
-from postfix_mtasts.adapters.store_file import open_to_read, read_text
+from postfix_mtasts.adapters.store_file import open_to_read, read_text, which
 from postfix_mtasts.adapters.store_rows import Row, parse_dns, parse_policy
 from postfix_mtasts.adapters.tlsrpt_store import FILE_NAME
 from postfix_mtasts.core.applied import InForce
@@ -160,15 +160,12 @@ class _File:
 
     def renew(self) -> None:
         """Open the file unless it is open already."""
-        try:
-            found = self._path.stat()
-        except OSError:
+        found = which(self._path)
+        if found is None or found != self._opened:
             self.close()
-            return
-        if (found.st_dev, found.st_ino) != self._opened:
-            self.close()
+        if found is not None and self._connection is None:
             self._connection = self._opening(self._path)
-            self._opened = (found.st_dev, found.st_ino) if self._connection else None
+            self._opened = found if self._connection else None
 
     def close(self) -> None:
         """Let go of the file."""

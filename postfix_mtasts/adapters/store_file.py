@@ -114,6 +114,15 @@ def is_fault(error: Exception) -> bool:
     return is_damage(error) or _code(error) in _UNUSABLE
 
 
+def which(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file at *path* from one in its place; `None` where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def set_aside(path: Path, now: float) -> Path:
     """Rename the file at *path* and its journal; return the file's new name.
 

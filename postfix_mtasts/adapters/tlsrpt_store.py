@@ -19,8 +19,9 @@ counted twice, whenever this process is killed and whoever else reads the source
 
 The file is in WAL mode and not synced at each commit: see `store_file`.  A file that
 is locked, read-only, or on a full disk is a fault of the world: `problem` says so,
-and whoever writes tries again later.  A damaged file is renamed, and a new one begun;
-one of another version of this program is left alone.
+and whoever writes tries again later.  A damaged file is renamed, and a new one begun,
+also in the place of one that somebody else renamed or removed; one of another version
+of this program is left alone.
 
 A source that is followed for the first time counts as read up to that moment: no
 report on a day before has to wait for it.  The moment never goes back.  One that is
@@ -42,7 +43,14 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from postfix_mtasts.adapters.count_kinds import BOUNDS, KindIds
-from postfix_mtasts.adapters.store_file import is_damage, is_fault, read_text, set_aside, transact
+from postfix_mtasts.adapters.store_file import (
+    is_damage,
+    is_fault,
+    read_text,
+    set_aside,
+    transact,
+    which,
+)
 from postfix_mtasts.core.detail import Bounds
 from postfix_mtasts.ports import Counted, OwnMail, Place, Written
 
@@ -143,6 +151,7 @@ class SqliteTlsrptStore:
         self._clock = clock
         self._bounds = bounds
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None  # which file that is
         self._kinds = KindIds(bounds)
         self._followed: tuple[str, ...] | None = None  # where it is for us to say
 
@@ -179,9 +188,13 @@ class SqliteTlsrptStore:
 
     def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """Return what *work* returns, `None` where the file cannot be used now."""
+        if self._connection is not None and which(self._path) != self._opened:
+            log.warning("%s is no longer the file that it was", self._path)
+            self.close()
         try:
             if self._connection is None:
                 self._connection = self._open()
+                self._opened = which(self._path)
             result = work(self._connection)
         except (OSError, sqlite3.DatabaseError) as error:
             if isinstance(error, sqlite3.DatabaseError) and not _is_fault(error):

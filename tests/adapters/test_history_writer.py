@@ -63,6 +63,19 @@ def test_what_was_noted_is_written_with_its_moment(writer: HistoryWriter, path: 
     assert is_asked(path)
 
 
+def test_a_file_that_somebody_removes_is_begun_anew(writer: HistoryWriter, path: Path) -> None:
+    writer.note(facts(), NOW)
+    writer.write()
+    for file in path.parent.iterdir():
+        file.unlink()
+    writer.asked(None, NOW + 86400)
+    writer.write()
+    writer.note(facts(), NOW)
+    writer.write()
+    assert told(path) == (mx("mx"),)
+    assert is_asked(path)
+
+
 def test_nothing_to_write_makes_no_file(writer: HistoryWriter, path: Path) -> None:
     writer.write()
     assert not path.exists()

@@ -316,6 +316,15 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path) -> None:
     store.close()
 
 
+def test_a_file_that_somebody_removes_is_begun_anew(store: SqliteTlsrptStore, path: Path) -> None:
+    counted = Counted(source="s", counts=[(row(), 1)])
+    assert store.add(counted) is Written.DONE
+    for file in path.parent.iterdir():
+        file.unlink()
+    assert store.add(counted) is Written.DONE
+    assert counts(path) == {row(): 1}
+
+
 def test_a_file_of_another_version_is_left_alone(store: SqliteTlsrptStore, path: Path) -> None:
     store.place("s")
     store.close()
