@@ -39,7 +39,10 @@ from postfix_mtasts.ports import Received
 log = logging.getLogger(__name__)
 
 MAX_KEPT: Final = 64 << 20
-"""Octets of datagrams that are kept until they are taken."""
+"""Octets of memory of the datagrams that are kept until they are taken, roughly."""
+
+OVERHEAD: Final = 200
+"""Octets of memory of an empty one; a local user may send nothing but such."""
 
 _WAKE_MICROSECONDS: Final = 200_000  # after which the thread looks whether it is to end
 _TIMEVAL: Final = Struct("ll")
@@ -100,7 +103,7 @@ def _words(error: OSError) -> str:
 class DatagramSocket:
     """Receives at *bound* from now on; a `DatagramSource`.
 
-    *most*: octets that are kept until they are taken.
+    *most*: octets of memory that are kept until they are taken.
     """
 
     def __init__(
@@ -186,7 +189,7 @@ class DatagramSocket:
             counts = self._kept[-1][1]
             for data in came:
                 if data not in counts:
-                    self._octets += len(data)
+                    self._octets += len(data) + OVERHEAD
                 counts[data] += 1
             if self._octets > self._most:
                 self._room.clear()

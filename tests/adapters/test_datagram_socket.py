@@ -12,7 +12,7 @@ import pytest
 
 from postfix_mtasts.adapters import datagram_socket
 from postfix_mtasts.adapters.datagram_batch import DatagramBatch
-from postfix_mtasts.adapters.datagram_socket import DatagramSocket, bind, inherited
+from postfix_mtasts.adapters.datagram_socket import OVERHEAD, DatagramSocket, bind, inherited
 from postfix_mtasts.core.errors import ConfigError
 from postfix_mtasts.core.tlsrpt_datagram import MAX_DATAGRAM
 from postfix_mtasts.ports import Received
@@ -115,6 +115,22 @@ def test_more_than_may_be_kept_waits_in_the_queue(path: str, sender: socket.sock
         kept += received.take()
     assert [each.data for each in kept] == [b"%011d" % number for number in range(sent)]
     assert closed(received) == []
+
+
+def test_a_tiny_datagram_takes_the_room_that_it_needs_in_memory(
+    path: str, sender: socket.socket
+) -> None:
+    came = threading.Event()
+
+    def clock() -> float:
+        came.set()
+        return 0.0
+
+    received = DatagramSocket(bind(path), clock=clock, most=OVERHEAD)
+    sender.sendto(b"1", path)
+    assert came.wait(SOON)
+    sender.sendto(b"2", path)
+    assert [each.data for each in closed(received)] == [b"1"]
 
 
 def test_none_of_a_burst_is_lost_however_busy_the_rest_is(path: str) -> None:
