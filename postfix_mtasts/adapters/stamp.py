@@ -1,6 +1,7 @@
 """A moment that outlives the process: the time stamp of an empty file.
 
 It needs no room on a disk that is full, and no database that may be the trouble.
+A file of another user, left by root, is replaced.
 """
 
 import os
@@ -25,8 +26,11 @@ class Stamp:
     def put(self, now: float) -> bool:
         """Make *now* the moment; return whether it could be noted."""
         try:
-            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
-            os.utime(self._path, (now, now))
+            try:
+                self._set(now)
+            except PermissionError:
+                self.clear()
+                self._set(now)
         except OSError:
             return False
         return True
@@ -35,3 +39,7 @@ class Stamp:
         """Let there be no moment."""
         with suppress(OSError):
             self._path.unlink()
+
+    def _set(self, now: float) -> None:
+        os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+        os.utime(self._path, (now, now))

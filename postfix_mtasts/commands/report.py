@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from postfix_mtasts.adapters.tlsrpt_store import FILE_NAME
 from postfix_mtasts.commands.configuration import Source
 from postfix_mtasts.commands.failure import CommandError, ExitStatus
 from postfix_mtasts.commands.report_cron import run_quietly
@@ -40,13 +41,14 @@ from postfix_mtasts.services.report_building import build_stored_report
 
 T = TypeVar("T")
 
-DATABASE = "tlsrpt.db"  # beside the database of the policy daemon
+MAX_FILE_NAME = 255
+"""Octets of a file's name on Linux."""
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what *args* say; return the exit status."""
     config = Source.from_arguments(args).load()
-    path = Path(config.store.url.path).with_name(DATABASE)
+    path = Path(config.store.url.path).with_name(FILE_NAME)
 
     def work() -> int:
         try:
@@ -63,14 +65,15 @@ def _obey(args: argparse.Namespace, config: Config, path: Path) -> int:
     if args.list:
         return _list(path, day, domain, as_json=args.json)
     shows = args.print or args.output is not None
-    if path.exists() and not shows:
+    is_counted = _is_there(path)
+    if is_counted and not shows:
         forget_old(path, config)
-    if args.cron and not (path.exists() and config.tlsrpt.enabled):
+    if args.cron and not (is_counted and config.tlsrpt.enabled):
         return ExitStatus.WELL  # nothing to report is nothing new
     who = _reporter(config)
     if not config.tlsrpt.enabled:
         talk("tlsrpt.enabled is false: there is nothing to report")
-    elif not path.exists():
+    elif not is_counted:
         talk(f"nothing has been counted yet: there is no {path}")
     elif shows:
         return _show(path, who, day, domain, args.output)
@@ -79,6 +82,18 @@ def _obey(args: argparse.Namespace, config: Config, path: Path) -> int:
     else:
         return send_due(path, config, who, day, domain, at_once=args.now)
     return ExitStatus.WELL
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether anything was counted; raises CommandError where we may not know."""
+    try:
+        path.stat()
+    except PermissionError:
+        why = f"{path}: permission denied; run this as root"
+        raise CommandError(ExitStatus.USAGE, why) from None
+    except OSError:
+        return False
+    return True
 
 
 def _named(report_id: str) -> tuple[int, str]:
@@ -115,7 +130,7 @@ def _reporter(config: Config) -> Reporter:
 
 
 def _list(path: Path, day: int | None, domain: str | None, *, as_json: bool) -> ExitStatus:
-    if not path.exists():
+    if not _is_there(path):
         talk(f"nothing has been counted yet: there is no {path}")
         return ExitStatus.WRONG
     with counts_in(path) as counts, reports_in(path) as reports:
@@ -153,6 +168,7 @@ def _show(
 def _write(folder: Path, name: str, data: bytes) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
+        # Two long domains make a name too long for a file: its end is what is its own.
+        (folder / name[-MAX_FILE_NAME:]).write_bytes(data)
     except OSError as error:
         raise CommandError(ExitStatus.USAGE, f"{folder / name}: {error.strerror}") from None

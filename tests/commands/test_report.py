@@ -342,6 +342,35 @@ def test_output_writes_files_under_the_names_of_the_rfc(command: Command, tmp_pa
     assert json.loads(file.read_text())["organization-name"] == "Sender Inc"
 
 
+@pytest.mark.usefixtures("configure")
+def test_a_domain_too_long_for_a_file_name_holds_up_no_other(
+    command: Command, tmp_path: Path
+) -> None:
+    names = [".".join([letter * 60] * 4) for letter in "ab"]
+    counted = [(row(name, day=YESTERDAY), 1) for name in (*names, "z.example")]
+    store_counts(tmp_path / "tlsrpt.db", counted)
+    assert command("report", "--output", str(tmp_path / "out")).status == 0
+    assert len(list((tmp_path / "out").glob("*.json"))) == 3
+
+
+@pytest.mark.usefixtures("configure")
+@pytest.mark.parametrize("word", ["--list", "--print", "--cron", "--now"])
+def test_who_may_not_look_is_told_so(
+    command: Command, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Path.stat
+
+    def stat(path: Path, **options: Any) -> os.stat_result:
+        if path.name == "tlsrpt.db":
+            raise PermissionError
+        return whole(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    ran = command("report", word)
+    assert ran.status == 2
+    assert "tlsrpt.db: permission denied; run this as root" in ran.err
+
+
 @pytest.mark.usefixtures("configure", "database")
 def test_a_folder_that_cannot_be_written_to_is_named(command: Command, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
