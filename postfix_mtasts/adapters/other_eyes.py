@@ -88,7 +88,9 @@ def look(eyes: Eyes, orders: Orders) -> Sight:
             timeout=SECONDS,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        raise NoEyesError(f"no end within {SECONDS:.0f} s") from None
+    except OSError as error:
         raise NoEyesError(str(error)) from None
     if done.returncode:
         last = (done.stderr.decode("utf-8", "replace").splitlines() or ["it ended"])[-1]
@@ -148,7 +150,7 @@ def _explains(reply: Reply) -> bool:
         return False
     try:
         document = json.loads(reply.text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for "[[[…"
         return False
     return isinstance(document, dict) and "verdict" in document
 

@@ -1,13 +1,15 @@
 """The health of the state's databases, from outside: read only, while others use them.
 
-SQLite's quick_check reads the whole file; it is stopped after `SECONDS`, and what
-was sound so far counts as sound.
+SQLite's quick_check reads the whole file; it is stopped after `SECONDS`, and so is
+every other look.  The folder is another user's, who may have put anything there: only
+a regular file is opened, and no link is followed.
 """
 
 import os
 import pwd
 import shutil
 import sqlite3
+import stat
 import time
 from contextlib import closing
 from pathlib import Path
@@ -18,17 +20,21 @@ from postfix_mtasts.core.daemon_diagnosis import Database
 SECONDS = 5.0
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock
 _BUSY_SECONDS = 2.0
+_READ_TO = "SELECT min(read_to) FROM sources WHERE followed"
 
 
 def examine(path: Path) -> Database | None:
     """Return how the database at *path* is, `None` where there is none."""
     try:
-        status, folder = path.stat(), path.parent.stat()
+        status, folder = path.lstat(), path.parent.stat()
     except FileNotFoundError:
         return None
     except OSError as error:
         return Database(path=str(path), problem=None, why=error.strerror or str(error))
-    problem, why = _checked(path)
+    if stat.S_ISREG(status.st_mode):
+        problem, why = _checked(path)
+    else:
+        problem, why = None, "it is no regular file"
     return Database(
         path=str(path),
         problem=problem,
@@ -39,15 +45,15 @@ def examine(path: Path) -> Database | None:
 
 
 def read_to(path: Path) -> float | None:
-    """Return the moment up to which the sidecar has read its sources, seconds since the epoch.
+    """Return up to when the sidecar has read each log that it follows, seconds since the epoch.
 
     `None` where the counts at *path* do not tell.
     """
-    if not os.access(path, os.R_OK):
+    if path.is_symlink() or not path.is_file() or not os.access(path, os.R_OK):
         return None
     try:
-        with closing(_opened(path)) as connection:
-            (moment,) = connection.execute("SELECT max(read_to) FROM sources").fetchone()
+        with closing(_opened(path, time.monotonic() + SECONDS)) as connection:
+            (moment,) = connection.execute(_READ_TO).fetchone()
     except sqlite3.DatabaseError:
         return None
     return moment if isinstance(moment, float) and moment > 0 else None
@@ -59,8 +65,7 @@ def _checked(path: Path) -> tuple[str | None, str]:
         return None, "Permission denied"
     ends = time.monotonic() + SECONDS
     try:
-        with closing(_opened(path)) as connection:
-            connection.set_progress_handler(lambda: time.monotonic() > ends, _STEPS)
+        with closing(_opened(path, ends)) as connection:
             (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.OperationalError as error:
         timed_out = time.monotonic() > ends
@@ -70,10 +75,12 @@ def _checked(path: Path) -> tuple[str | None, str]:
     return ("" if said == "ok" else str(said)[:200]), ""
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _opened(path: Path, ends: float) -> sqlite3.Connection:
+    """Return the database, which is interrupted when it is *ends* by the monotonic clock."""
     uri = f"{path.absolute().as_uri()}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
     connection.text_factory = read_text
+    connection.set_progress_handler(lambda: time.monotonic() > ends, _STEPS)
     return connection
 
 

@@ -108,6 +108,6 @@ def _daemon(listens: Sequence[Listen]) -> Daemon:
 def _version(reply: Reply) -> str:
     try:
         version = json.loads(reply.text)["version"] if reply.status is Status.OK else ""
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):  # the last for "[[[…"
         return ""
     return version[:40] if isinstance(version, str) else ""

@@ -48,12 +48,14 @@ def test_who_answers_is_found_out_by_asking(queue: Path) -> None:
         SocketmapServer(unix(queue / "ours"), EXPLAINED),
         SocketmapServer(unix(queue / "peer"), {"explain .doctor": "PERM unknown map"}),
         SocketmapServer(unix(queue / "odd"), {"explain .doctor": "OK secure"}),
+        SocketmapServer(unix(queue / "deep"), {"explain .doctor": f"OK {'[' * 90_000}"}),
         SocketmapServer(inet(), EXPLAINED) as over_tcp,
     ):
-        orders = Orders(ask=(at("ours"), at("peer"), at("odd"), over_tcp.listen, at("none")))
+        places = (*map(at, ("ours", "peer", "odd", "deep")), over_tcp.listen, at("none"))
+        orders = Orders(ask=places)
         asked = look(own(queue), orders).asked
     assert [reach for reach, _ in asked] == [
-        *(Reach.OURS, Reach.FOREIGN, Reach.FOREIGN, Reach.OURS, Reach.NOBODY)
+        *(Reach.OURS, *[Reach.FOREIGN] * 3, Reach.OURS, Reach.NOBODY)
     ]
     assert asked[-1][1] == "No such file or directory"
 

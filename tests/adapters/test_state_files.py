@@ -9,6 +9,7 @@ import pytest
 
 from postfix_mtasts.adapters import state_files
 from postfix_mtasts.adapters.state_files import examine, read_to
+from postfix_mtasts.adapters.tlsrpt_store import FILE_NAME, SqliteTlsrptStore
 
 
 @pytest.fixture(name="path")
@@ -70,13 +71,34 @@ def test_a_file_of_somebody_else_is_told(path: Path) -> None:
     assert database.owners[0] == "65533"
 
 
-def test_how_far_the_sidecar_has_read_is_its_latest_source(path: Path) -> None:
+def test_how_far_the_sidecar_has_read_is_the_slowest_log_that_it_follows(tmp_path: Path) -> None:
+    path = tmp_path / FILE_NAME
     assert read_to(path) is None
-    assert read_to(path.with_name("none")) is None
+    with closing(SqliteTlsrptStore(path)) as store:
+        assert read_to(path) is None
+        store.follow(["file:/a", "file:/b"])
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("CREATE TABLE sources (name, read_to REAL)")
-        connection.execute("INSERT INTO sources VALUES ('a', 0.0)")
-    assert read_to(path) is None
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("INSERT INTO sources VALUES ('b', 7.5)")
+        connection.execute("INSERT INTO sources VALUES ('gone', '', '', 3.5, 0, 0)")
+        connection.execute("UPDATE sources SET read_to = 7.5 WHERE name = 'file:/a'")
+        connection.execute("UPDATE sources SET read_to = 9.5 WHERE name = 'file:/b'")
     assert read_to(path) == 7.5
+
+
+def test_what_is_no_regular_file_is_not_opened(path: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")  # nobody ever writes to it
+    (tmp_path / "link").symlink_to(path)
+    for name in ("fifo", "link"):
+        database = examine(tmp_path / name)
+        assert database is not None
+        assert (database.problem, database.why) == (None, "it is no regular file")
+        assert read_to(tmp_path / name) is None
+
+
+def test_a_table_that_never_ends_is_left(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "CREATE VIEW sources AS WITH RECURSIVE n(read_to, followed) AS"
+            " (VALUES (1.0, 1) UNION ALL SELECT read_to + 1, 1 FROM n) SELECT * FROM n"
+        )
+    monkeypatch.setattr(state_files, "SECONDS", 0.1)
+    assert read_to(path) is None

@@ -87,6 +87,7 @@ def test_the_same_is_told_as_json(command: Command, etc: Path) -> None:
         ),
         ("PERM control: unknown verb 'version'", DaemonState()),
         ("OK no json", DaemonState()),
+        pytest.param(f"OK {'[' * 90_000}", DaemonState(), id="[[[…"),
         ('OK {"version": 1}', DaemonState()),
     ],
 )

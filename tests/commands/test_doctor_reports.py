@@ -85,8 +85,8 @@ def test_how_far_the_sidecar_is_behind_is_told_by_its_counts(tmp_path: Path) -> 
     path = tmp_path / "tlsrpt.db"
     assert _collector(path) == Collector()
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("CREATE TABLE sources (read_to REAL)")
-        connection.execute("INSERT INTO sources VALUES (?)", (time.time() - 100,))
+        connection.execute("CREATE TABLE sources (read_to REAL, followed)")
+        connection.execute("INSERT INTO sources VALUES (?, 1)", (time.time() - 100,))
     behind = _collector(path).behind
     assert behind is not None
     assert 100 <= behind < 1000
