@@ -85,8 +85,17 @@ class Process:
 def observe(process: Process, message: Message, when: float) -> None:
     """Fold one line on TLS into the attempts of *process*; others change nothing."""
     match message:
-        case Established(reused=False) | Unverified() | HandshakeError() | TlsaUnusable():
-            _shake(_handshake(process, message.peer, when), message)
+        case Established(reused=False):  # first, for most are
+            attempt = _handshake(process, message.peer, when)
+            attempt.established, attempt.trusted = True, message.trusted
+        case Unverified():
+            attempt = _handshake(process, message.peer, when)
+            attempt.fault = attempt.fault or message.fault
+        case HandshakeError():
+            attempt = _handshake(process, message.peer, when)
+            attempt.failed, attempt.fault = True, attempt.fault or HANDSHAKE_FAILURE
+        case TlsaUnusable():
+            _handshake(process, message.peer, when).fault = ALL_TLSA_UNUSABLE
         case Tlsrpt():
             _report(process, message, when)
         case PolicyError():
@@ -123,7 +132,9 @@ def current(process: Process, ip: str) -> Attempt | None:
 
 def settle(process: Process) -> None:
     """Note where the attempts of *process*, which have been told, had got to."""
-    process.reached += [a.ip for a in process.attempts if a.ip not in process.reached]
+    for attempt in process.attempts:
+        if attempt.ip not in process.reached:
+            process.reached.append(attempt.ip)
     del process.reached[:-MAX_ATTEMPTS]
     process.attempts = []
 
@@ -143,21 +154,6 @@ def judge(attempt: Attempt) -> tuple[Outcome, Fault | None]:
     only_told = attempt.told is not None and attempt.fault is None and not attempt.established
     failed = attempt.failed or unmet or only_told
     return Outcome.FAILURE if failed else Outcome.SUCCESS, fault
-
-
-def _shake(
-    attempt: Attempt, message: Established | Unverified | HandshakeError | TlsaUnusable
-) -> None:
-    """Note what *message* says of the handshake of *attempt*."""
-    match message:
-        case Established():
-            attempt.established, attempt.trusted = True, message.trusted
-        case Unverified():
-            attempt.fault = attempt.fault or message.fault
-        case HandshakeError():
-            attempt.failed, attempt.fault = True, attempt.fault or HANDSHAKE_FAILURE
-        case _:  # TlsaUnusable
-            attempt.fault = ALL_TLSA_UNUSABLE
 
 
 def _handshake(process: Process, peer: Peer, when: float) -> Attempt:

@@ -138,7 +138,8 @@ class LineParser:
             minute, seconds, zone, heard = again.groups()
             known = self._origins.get(heard)
             if known and minute == self._minute and zone == self._zone and self._start is not None:
-                return LogLine(self._start + float(seconds), known, _text(line, again.end()))
+                text = line[again.end() :].rstrip(b"\r\n")[:MAX_TEXT]
+                return LogLine(self._start + float(seconds), known, text)
         return self._parse_anew(line)
 
     def _parse_anew(self, line: bytes) -> LogLine | None:
@@ -150,7 +151,7 @@ class LineParser:
         if when is None:
             return None
         origin = self._origins.get(heard) or self._origin(heard, head)
-        return LogLine(when, origin, _text(line, head.end()))
+        return LogLine(when, origin, line[head.end() :].rstrip(b"\r\n")[:MAX_TEXT])
 
     def _origin(self, heard: bytes, head: re.Match[bytes]) -> Origin:
         if len(self._origins) >= _MAX_ORIGINS:
@@ -171,10 +172,6 @@ class LineParser:
             self._start = _parse_minute(minute, zone, self.calendar)
         second = float(seconds)
         return None if self._start is None or second >= _MAX_SECOND else self._start + second
-
-
-def _text(line: bytes, start: int) -> bytes:
-    return line[start:].rstrip(b"\r\n")[:MAX_TEXT]
 
 
 def build_filter(own_senders: Collection[str] = ()) -> Callable[[bytes], bool]:

@@ -33,9 +33,9 @@ in tlsproxy(8) is not seen where the log has its line behind that of smtp(8).
 """
 
 import ipaddress
-import re
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -82,8 +82,8 @@ MAX_FATES = 10_000
 """Fates of our own reports that are kept for whoever takes them, the newest."""
 
 _LMTP_PORT: Final = 24
-# Most addresses; `ipaddress` takes five times as long.
-_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!\Z)|\Z)){4}")
+# A busy log names the same few thousand over and over; a name takes a microsecond to check.
+_MAX_NAMES: Final = 8192
 _RESUMED = Fault(kind=ResultType.CERTIFICATE_NOT_TRUSTED, reason="resumed untrusted session")
 _MISMATCH = Fault(kind=ResultType.CERTIFICATE_HOST_MISMATCH)
 _UNTRUSTED = Fault(kind=ResultType.CERTIFICATE_NOT_TRUSTED)
@@ -237,10 +237,10 @@ class SessionTracker:
         """
         left = []
         for attempt in process.attempts:
-            if attempt.queue_id in {"", queue_id}:
-                attempt.queue_id = queue_id
-            else:
+            if attempt.queue_id and attempt.queue_id != queue_id:
                 left.append(attempt)
+            else:
+                attempt.queue_id = queue_id
         if not left:
             return ()
         process.attempts = [a for a in process.attempts if a.queue_id == queue_id]
@@ -265,7 +265,9 @@ class SessionTracker:
         self._note_unsaid(line, process, message)
         if process.attempts:
             self._complete(line, process, message)
-            events += self._tell(line, process.attempts, self._recipient_domain(message.domain))
+            recipient = _name(message.domain)
+            recipient = self._routed.get(recipient, recipient)
+            events += self._tell(line, process.attempts, recipient)
             settle(process)
         process.nexthop, process.unwanted, process.no_tlsproxy = "", False, False
         key = (line.origin.host, message.queue_id)
@@ -333,12 +335,16 @@ class SessionTracker:
 
     def _note_unsaid(self, line: LogLine, process: Process, message: Delivery) -> None:
         """Note the session of a delivery to a host of which no line on TLS told."""
-        relay, outcome = message.relay, _UNSAID.get(message.tls)
-        if relay is None or outcome is None or message.reused or not message.spoke:
+        relay = message.relay
+        if relay is None or message.reused or not message.spoke:
             return
+        for attempt in process.attempts:  # of most deliveries a line told
+            if attempt.ip == relay.ip:
+                return
         if line.origin.program != "smtp" or process.unwanted or relay.ip in process.reached:
             return
-        if relay.ip not in [attempt.ip for attempt in process.attempts]:
+        outcome = _UNSAID.get(message.tls)
+        if outcome is not None:
             mx, ip, port = relay
             attempt = Attempt(when=line.when, mx=mx, ip=ip, port=port, unsaid=outcome)
             attempt.queue_id = message.queue_id
@@ -366,7 +372,7 @@ class SessionTracker:
             domain=domain,
             outcome=outcome,
             fault=fault,
-            mx=_host_name(attempt.mx),
+            mx=_name(attempt.mx),
             ip=_address(attempt.ip),
             connected=attempt.connected,
             queue_id=attempt.queue_id,
@@ -393,14 +399,6 @@ class SessionTracker:
         usual = _LMTP_PORT if line.origin.program == "lmtp" else SMTP_PORT
         return (recipient if attempt.port in {0, usual} else ""), Attribution.RECIPIENT
 
-    def _recipient_domain(self, domain: str) -> str:
-        """Return the policy domain of mail to *domain*, "" where it has none."""
-        try:
-            name = parse_domain(domain)
-        except ParseError:
-            return ""
-        return self._routed.get(name, name)
-
 
 def _near(earlier: float, later: float) -> bool:
     return abs(later - earlier) <= TWIN
@@ -416,16 +414,18 @@ def _policy_domain(nexthop: str) -> str:
     return parsed.name if mail else ""
 
 
-def _host_name(mx: str) -> str:
+@lru_cache(maxsize=_MAX_NAMES)
+def _name(spelled: str) -> str:
+    """Return the host or domain *spelled* as A-labels, "" where that is none."""
     try:
-        return parse_domain(mx)
+        return parse_domain(spelled)
     except ParseError:
         return ""
 
 
+@lru_cache(maxsize=_MAX_NAMES)
 def _address(ip: str) -> str:
-    if _IPV4.fullmatch(ip):
-        return ip
+    """Return *ip* in its usual spelling, "" where it is none."""
     try:
         return str(ipaddress.ip_address(ip))
     except ValueError:
