@@ -31,7 +31,7 @@ from typing import BinaryIO, Final
 
 from postfix_mtasts.adapters import log_rotation
 from postfix_mtasts.adapters.log_rotation import UNREADABLE, Mark
-from postfix_mtasts.core.log_line import Calendar, LineParser, LogLine, build_filter
+from postfix_mtasts.core.log_line import Calendar, LineParser, LogLine, build_filter, is_damaged
 from postfix_mtasts.ports import LogRead
 
 log = logging.getLogger(__name__)
@@ -61,10 +61,10 @@ class LineReader:
         for raw in octets.split(b"\n"):
             if matters(raw):
                 line = parse(raw)
-                if line is None:
-                    bad["log-line"] += 1
-                else:
+                if line is not None:
                     lines.append(line)
+                elif is_damaged(raw):
+                    bad["log-line"] += 1
         return lines
 
 

@@ -88,14 +88,8 @@ def observe(process: Process, message: Message, when: float) -> None:
         case Established(reused=False):  # first, for most are
             attempt = _handshake(process, message.peer, when)
             attempt.established, attempt.trusted = True, message.trusted
-        case Unverified():
-            attempt = _handshake(process, message.peer, when)
-            attempt.fault = attempt.fault or message.fault
-        case HandshakeError():
-            attempt = _handshake(process, message.peer, when)
-            attempt.failed, attempt.fault = True, attempt.fault or HANDSHAKE_FAILURE
-        case TlsaUnusable():
-            _handshake(process, message.peer, when).fault = ALL_TLSA_UNUSABLE
+        case Unverified() | HandshakeError() | TlsaUnusable():
+            _find_fault(_handshake(process, message.peer, when), message)
         case Tlsrpt():
             _report(process, message, when)
         case PolicyError():
@@ -154,6 +148,17 @@ def judge(attempt: Attempt) -> tuple[Outcome, Fault | None]:
     only_told = attempt.told is not None and attempt.fault is None and not attempt.established
     failed = attempt.failed or unmet or only_told
     return Outcome.FAILURE if failed else Outcome.SUCCESS, fault
+
+
+def _find_fault(attempt: Attempt, message: Unverified | HandshakeError | TlsaUnusable) -> None:
+    """Note what *message* says was wrong with the handshake of *attempt*."""
+    match message:
+        case Unverified():
+            attempt.fault = attempt.fault or message.fault
+        case HandshakeError():
+            attempt.failed, attempt.fault = True, attempt.fault or HANDSHAKE_FAILURE
+        case _:  # TlsaUnusable
+            attempt.fault = ALL_TLSA_UNUSABLE
 
 
 def _handshake(process: Process, peer: Peer, when: float) -> Attempt:

@@ -13,6 +13,7 @@ from postfix_mtasts.core.log_line import (
     Origin,
     build_filter,
     build_journal_filter,
+    is_damaged,
     parse_journal,
 )
 from tests.core.log_scenarios import LOGS, RECORDED
@@ -185,8 +186,8 @@ def test_processes_that_come_and_go_are_not_remembered_for_ever() -> None:
     ],
 )
 def test_the_filter_lets_pass_what_matters(line: bytes, *, matters: bool) -> None:
-    assert build_filter(["a+b@me.example"])(line) is matters
-    assert build_filter()(line) is (matters and b"qmgr" not in line)
+    assert bool(build_filter(["a+b@me.example"])(line)) is matters
+    assert bool(build_filter()(line)) is (matters and b"qmgr" not in line)
 
 
 @pytest.mark.parametrize(
@@ -194,14 +195,23 @@ def test_the_filter_lets_pass_what_matters(line: bytes, *, matters: bool) -> Non
     [
         b"Nov 21 17:00:48 h dovecot: imap(u): postfix/smtp[1]: x",
         b"2026-11-21T17:00:48Z h dovecot: to=<a postfix/smtp[1]: x>",
+        b"Nov 21 17:00:48 dovecot: x/smtp[1]: x",
         b"2026-11-21T17:00:48Z h postfix/smtpd[1]: ABC123: client=x/smtp[1]: x",
         b"2026-11-21T17:00:48Z h postfix/cleanup[1]: ABC123: message-id=</qmgr[1]: A: removed",
         b"2026-11-21T17:00:48Z h kernel: /smtp[x]: y",
         b"2026-11-21T17:00:48Z h postfix/smtp[25",
     ],
 )
-def test_the_filter_is_not_misled_by_what_looks_like_a_tag(line: bytes) -> None:
-    assert not build_filter(["a@me.example"])(line)
+def test_what_only_looks_like_a_tag_makes_no_line_of_ours_nor_a_damaged_one(line: bytes) -> None:
+    assert parse(line) is None
+    assert not (build_filter(["a@me.example"])(line) and is_damaged(line))
+
+
+def test_a_line_of_ours_that_cannot_be_read_is_damaged() -> None:
+    line = b"21.11.2026 h postfix/smtp[1]: x: y"
+    assert build_filter()(line)
+    assert parse(line) is None
+    assert is_damaged(line)
 
 
 def test_the_journal_filter_knows_programs_by_their_identifier() -> None:
