@@ -11,11 +11,13 @@ import sqlite3
 
 from postfix_mtasts.adapters import store_file, store_room, store_tables
 
+# Not OR IGNORE: an upsert's own conflict clause takes its place (lang_createtrigger.html).
 _NOTE_CHANGES = (
     "CREATE TEMP TABLE changed (domain TEXT PRIMARY KEY) WITHOUT ROWID",
     *(
         f"""CREATE TEMP TRIGGER {table}_{event} AFTER {event} ON main.{table}
-        BEGIN INSERT OR IGNORE INTO changed VALUES ({row}.domain); END"""  # noqa: S608 - constants
+        BEGIN INSERT INTO changed SELECT {row}.domain
+        WHERE {row}.domain NOT IN (SELECT domain FROM changed); END"""  # noqa: S608 - constants
         for table in ("domains", "nexthops")
         for event, row in (("INSERT", "new"), ("UPDATE", "new"), ("DELETE", "old"))
     ),

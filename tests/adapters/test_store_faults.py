@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -24,6 +25,7 @@ from tests.adapters.store_samples import (
     NOTHING,
     NOW,
     SetClock,
+    dns,
     failure,
     names,
     nexthop,
@@ -277,6 +279,19 @@ def test_without_a_folder_memory_stands_in_until_there_is_one(
     [message] = errors(caplog)
     assert f"{path} cannot be used" in message
     assert "kept in memory" in message
+
+
+def test_without_a_file_memory_takes_one_domain_again_and_again(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    async def scenario() -> list[str]:
+        async with opened(tmp_path / "file" / "state.db") as store:
+            for hour in range(3):  # what DNS says is other each time
+                learnt = replace(stored(policy()), dns=dns(gathered=NOW + 3600 * hour))
+                await save(store, LEARNT.name, learnt)
+            return await names(store)
+
+    assert asyncio.run(scenario()) == [LEARNT.name]
 
 
 def test_closing_is_the_last_attempt_to_write_what_memory_holds(tmp_path: Path) -> None:
