@@ -1,7 +1,8 @@
 """Other programs, run to their end: their time and what is read of their output is bounded.
 
 Only programs in the system's own folders are run, whatever the caller's PATH says,
-and they speak English.
+and they speak English.  Octets that are no UTF-8 come out of one and go into the next
+as they are (os.fsdecode).
 """
 
 import os
@@ -66,4 +67,4 @@ def run_well(words: Sequence[str], *, seconds: float = SECONDS) -> str:
 
 def _said(file: BinaryIO) -> str:
     file.seek(0)
-    return file.read(MAX_OUTPUT).decode("utf-8", "replace")
+    return file.read(MAX_OUTPUT).decode("utf-8", "surrogateescape")

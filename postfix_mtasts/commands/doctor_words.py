@@ -25,9 +25,17 @@ def describe(diagnoses: Sequence[Diagnosis], paint: Paint) -> Iterator[str]:
         where = f"[{each.instance}] " if each.instance and len(instances) > 1 else ""
         yield f"{mark}  {each.subject:{width}}  {printable(where + each.text)}"
         if each.mend and each.grade is not Grade.OK:
-            yield f"{' ' * _MARK}  {printable(each.mend)}"
+            yield f"{' ' * _MARK}  {_mend(each)}"
     yield ""
     yield _summary(diagnoses, paint)
+
+
+def _mend(diagnosis: Diagnosis) -> str:
+    """Return the mend as it can be pasted, which is another line where it cannot be shown."""
+    shown = printable(diagnosis.mend)
+    if shown == diagnosis.mend:
+        return shown
+    return "postfix-mtasts doctor --apply" if diagnosis.changes else f"# {shown}"
 
 
 def _summary(diagnoses: Sequence[Diagnosis], paint: Paint) -> str:

@@ -70,6 +70,16 @@ def test_changes_are_made_and_nothing_else_is_touched(tmp_path: Path) -> None:
     )
 
 
+def test_octets_that_are_no_utf_8_go_back_as_they_came(tmp_path: Path) -> None:
+    folder = instance(tmp_path / "etc")
+    main_cf = Path(folder, "main.cf")
+    line = b"smtp_tls_policy_maps = hash:/tls_p\xf6licy\n"
+    main_cf.write_bytes(line)
+    value = postconf.read_setup(folder).written["smtp_tls_policy_maps"]
+    postconf.edit(folder, [Change(name="smtp_tls_policy_maps", value=value)])
+    assert main_cf.read_bytes() == line
+
+
 def test_the_enabled_instances_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     enabled = instance(tmp_path / "out", "multi_instance_enable = yes\n")
     disabled = instance(tmp_path / "off")

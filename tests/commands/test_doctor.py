@@ -198,6 +198,13 @@ def test_instances_are_named_where_there_are_several_and_strange_text_is_defused
     assert lines[-1].startswith("This host is not protected: 2 things to mend; postfix-mtasts")
 
 
+def test_a_mend_that_cannot_be_shown_as_it_is_is_none_to_paste() -> None:
+    change = Change(name="smtp_tls_policy_maps", value="hash:/tls_p\udcf6licy")
+    found = [mended_by(wrong("map", "bad", ""), "/etc/one", change), warning("x", "y", "a\nb")]
+    _, ours, _, other, *_ = describe(found, PLAIN)
+    assert (ours.strip(), other.strip()) == ("postfix-mtasts doctor --apply", "# a?b")
+
+
 def test_the_last_line_says_how_it_stands() -> None:
     assert list(describe([ok("x", "y"), note("z", "w")], PLAIN))[-1] == "This host is protected."
     assert list(describe([warning("x", "y", "z")], PLAIN))[-1] == (
