@@ -74,6 +74,17 @@ class Addressing:
             at_once=self.wishes.at_once,
         )
 
+    def objection(self, handover: Handover) -> str:
+        """Return why the operator does not want *handover*, "" where nothing says so."""
+        if self._is_suppressed(handover.domain):
+            return "tlsrpt.suppress names the domain"
+        if handover.to == NOBODY:
+            return ""
+        if self._is_suppressed(handover.to) or self._is_suppressed(domain_of(handover.to)):
+            return "tlsrpt.suppress names the destination"
+        switched_off = not (self.wishes.https or is_mailto(handover.to))
+        return "tlsrpt.delivery.https is false" if switched_off else ""
+
     async def handovers(self, day: int, domain: str) -> tuple[Handover, ...]:
         """Return the report on *domain* and *day* for each destination that still waits for it.
 
@@ -101,8 +112,8 @@ class Addressing:
         *tries*: at looking it up, so far.
         """
         nobody = self._handover(day, domain, NOBODY)
-        if self._is_suppressed(domain):
-            return self._store(day, domain, [_left_out(nobody, "tlsrpt.suppress names the domain")])
+        if why := self.objection(nobody):
+            return self._store(day, domain, [_left_out(nobody, why)])
         answer = await gather_tlsrpt(self.resolver, domain)
         if isinstance(answer, Unavailable):
             return self._store(day, domain, [self._put_off(nobody, tries, answer)])
@@ -143,13 +154,9 @@ class Addressing:
             if number >= MAX_DESTINATIONS:
                 yield _left_out(handover, f"the record has more than {MAX_DESTINATIONS}")
                 return
-            if self._is_suppressed(to) or self._is_suppressed(domain_of(to)):
-                yield _left_out(handover, "tlsrpt.suppress names the destination")
-            elif is_mailto(to):
-                yield handover
-            elif not self.wishes.https:
-                yield _left_out(handover, "tlsrpt.delivery.https is false")
-            elif not is_fit(port_of(to)):
+            if why := self.objection(handover):
+                yield _left_out(handover, why)
+            elif not is_mailto(to) and not is_fit(port_of(to)):
                 yield _left_out(handover, f"port {port_of(to)} is not for HTTPS")
             else:
                 yield handover

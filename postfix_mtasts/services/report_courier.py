@@ -101,6 +101,8 @@ class Courier:
         elif standing is Standing.DUE and _is_unsure_for_good(handover):
             why = f"given up after {schedule.MAX_UNSURE_TRIES} tries; {handover.why}"
             self._store(replace(handover, state=ReportState.GIVEN_UP, why=why), {})
+        elif standing is Standing.DUE and (why := self._addressing.objection(handover)):
+            self._leave_out(handover, why)
         else:
             return standing is Standing.DUE and self._is_welcome(handover)
         return False

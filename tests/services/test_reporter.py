@@ -267,6 +267,17 @@ async def test_what_is_suppressed_gets_nothing(office: Office, suppress: str, wh
 
 
 @story
+async def test_what_is_suppressed_while_it_waits_gets_nothing_any_more(office: Office) -> None:
+    office.down.add("tlsrpt@example.com")
+    await office.run(DOMAIN)
+    office.down.clear()
+    office.world.now += HOUR
+    assert (await office.run(DOMAIN, suppress=(TO,))).reports == {LEFT_OUT: 1}
+    assert office.why() == "tlsrpt.suppress names the destination"
+    assert office.mails == []
+
+
+@story
 async def test_https_can_be_switched_off(office: Office) -> None:
     office.asks_for(DOMAIN, f"https://example.com/a,{TO}")
     assert (await office.run(DOMAIN, https=False)).reports == {SENT: 1, LEFT_OUT: 1}
