@@ -426,7 +426,8 @@ class Counted:
     """What a source told between two positions.
 
     *place*: its end, `None` for a source that cannot be read again; *before*: the
-    position of its beginning.  *notes*: how often something odd came, by name.
+    position of its beginning.  *notes*: how often something odd came, by name.  *seen*:
+    how much was read, by name, such as "lines".
     *own_mail*: what became of our reports, in the order of the log.
     """
 
@@ -435,6 +436,7 @@ class Counted:
     place: Place | None = None
     counts: Sequence[tuple[Row, int]] = ()
     notes: Sequence[tuple[str, int]] = ()
+    seen: Sequence[tuple[str, int]] = ()
     own_mail: Sequence[OwnMail] = ()
 
 

@@ -9,6 +9,7 @@
     sources   how far each source was read, what its reader remembers, whether it is followed
     own_mail  what became of reports of ours that went by mail, by recipient
     notes     how often something odd came, by kind
+    seen      how many lines and datagrams were read, for who watches
 
 Kinds stand apart from their numbers because numbers change every second and
 kinds hardly ever: a page holds hundreds of numbers, and ten kinds.
@@ -34,7 +35,6 @@ datagrams of these seconds are lost.
 """
 
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -46,6 +46,7 @@ from postfix_mtasts.adapters.count_kinds import BOUNDS, KindIds
 from postfix_mtasts.adapters.store_file import (
     is_damage,
     is_fault,
+    make_file,
     read_text,
     set_aside,
     transact,
@@ -101,6 +102,10 @@ SCHEMA = (
     name TEXT PRIMARY KEY,
     count INTEGER NOT NULL
 ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS seen (
+    name TEXT PRIMARY KEY,
+    count INTEGER NOT NULL
+) WITHOUT ROWID""",
 )
 
 MAX_OWN_MAIL: Final = 10_000
@@ -114,6 +119,8 @@ _BUSY_TIMEOUT: Final = 1.0  # seconds to wait for another process
 _ADD: Final = """INSERT INTO tally (day, kind, count) VALUES (?, ?, ?)
     ON CONFLICT DO UPDATE SET count = count + excluded.count"""
 _NOTE: Final = """INSERT INTO notes (name, count) VALUES (?, ?)
+    ON CONFLICT DO UPDATE SET count = count + excluded.count"""
+_SEE: Final = """INSERT INTO seen (name, count) VALUES (?, ?)
     ON CONFLICT DO UPDATE SET count = count + excluded.count"""
 _PLACE: Final = "SELECT position, memory, read_to, since FROM sources WHERE name = ?"
 _PUT_PLACE: Final = """INSERT INTO sources (name, position, memory, read_to, followed)
@@ -250,6 +257,7 @@ class SqliteTlsrptStore:
         numbers = [(row.day, kinds.of(connection, row), count) for row, count in counted.counts]
         connection.executemany(_ADD, numbers)
         connection.executemany(_NOTE, counted.notes)
+        connection.executemany(_SEE, counted.seen)
         _add_own_mail(connection, counted.own_mail)
         return True
 
@@ -259,9 +267,7 @@ def open_counts(path: Path) -> sqlite3.Connection:
 
     Raises `OSError` or `sqlite3.DatabaseError`.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(FileExistsError):  # an existing file is left to SQLite and its locks
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    make_file(path)
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None)
     try:
         connection.text_factory = read_text

@@ -37,6 +37,7 @@ class DatagramCounter:
         self, source: DatagramSource, *, store: TlsrptStore, policies: PoliciesInForce
     ) -> None:
         self.received = 0  # since the start
+        self._stored = 0  # of these
         self._source = source
         self._store = store
         self._policies = policies
@@ -67,12 +68,18 @@ class DatagramCounter:
         """Store what was counted; return whether nothing is left to be stored."""
         if not self.pending:
             return True
-        counts = self._tally.take()
-        counted = Counted(source=self.name, counts=counts, notes=tuple(self._notes.items()))
+        counts, received = self._tally.take(), self.received
+        counted = Counted(
+            source=self.name,
+            counts=counts,
+            notes=tuple(self._notes.items()),
+            seen=(("datagrams", received - self._stored),),
+        )
         if self._store.add(counted) is Written.LATER:
             for row, count in counts:
                 self._tally.add(row, count)
             return False
+        self._stored = received
         self._notes.clear()
         return True
 

@@ -79,6 +79,7 @@ class LogCounter:
     ) -> None:
         self.ended = False
         self.lines = 0  # of ours, read since the start
+        self._seen = 0  # of these, not stored yet
         self._behind: float | None = None  # since when it has more to read, by its own stamps
         self._source = source
         self._store = store
@@ -122,6 +123,7 @@ class LogCounter:
         self._position = read.position
         self.ended = read.ended and not self._doubted  # else it says so again
         self.lines += len(read.lines)
+        self._seen += len(read.lines)
         if read.lines or not read.more:
             self._behind = read.lines[-1].when if read.more else None
         self._notes.update(dict(read.bad))
@@ -148,6 +150,7 @@ class LogCounter:
             case Written.DONE:
                 self._before, self._stored_to = self._position, self._read_to
                 self._notes.clear()
+                self._seen = 0
                 self._own_mail.clear()
                 self._tried.clear()
         return True
@@ -197,6 +200,7 @@ class LogCounter:
         self._read_to = self._stored_to = place.read_to
         self._tally = Tally()
         self._notes = Counter()
+        self._seen = 0
         self._tried.clear()
         self._own_mail.clear()
 
@@ -257,6 +261,7 @@ class LogCounter:
             place=Place(position=self._position, memory=memory, read_to=self._read_to),
             counts=self._tally.take(),
             notes=tuple(self._notes.items()),
+            seen=(("lines", self._seen),),
             own_mail=tuple(self._own_mail),
         )
 

@@ -153,6 +153,7 @@ def collected(path: Path) -> None:
             source="log",
             place=Place(position="p", read_to=NOW + 5),
             notes=(("datagram-json", 3), ("log-line", 2), ("<script>", 1), ("strange", 1)),
+            seen=(("lines", 9), ("<script>", 1)),
         )
     )
     kept.close()
@@ -166,6 +167,8 @@ def test_the_collector_is_told_of_by_its_file_and_notes_of_no_known_name_togethe
     numbers = told(reporting_metrics(path))
     assert numbers["tlsrpt_database_readable"] == 1
     assert numbers["collector_read_to_timestamp_seconds"] == NOW + 5
+    read = {n: v for n, v in numbers.items() if n.startswith("collector_read:")}
+    assert read == {"collector_read:lines": 9, "collector_read:datagrams": 0}
     odd = {name: value for name, value in numbers.items() if name.startswith("collector_odd:")}
     assert {name: value for name, value in odd.items() if value} == {
         "collector_odd:datagram-json": 3,

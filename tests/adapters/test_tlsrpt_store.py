@@ -1,8 +1,10 @@
 """The counts in SQLite: added up, together with the place, through every fault of a disk."""
 
 import math
+import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -325,6 +327,17 @@ def test_a_file_that_somebody_removes_is_begun_anew(store: SqliteTlsrptStore, pa
     assert counts(path) == {row(): 1}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_that_root_makes_belongs_to_whom_the_folder_does(
+    store: SqliteTlsrptStore, path: Path
+) -> None:
+    path.parent.mkdir()
+    os.chown(path.parent, 65534, 65533)
+    assert store.add(Counted(source="s", counts=[(row(), 1)])) is Written.DONE
+    owners = {(file.stat().st_uid, file.stat().st_gid) for file in path.parent.iterdir()}
+    assert owners == {(65534, 65533)}
+
+
 def test_a_file_of_another_version_is_left_alone(store: SqliteTlsrptStore, path: Path) -> None:
     store.place("s")
     store.close()
@@ -343,3 +356,27 @@ def test_a_damaged_row_is_left_out_of_the_counts(store: SqliteTlsrptStore, path:
         connection.execute("UPDATE kinds SET result = '[' WHERE id = 1")
     connection.close()
     assert counts(path) == {row(host="mx.a.example"): 1}
+
+
+def test_what_was_seen_is_added_up_with_the_place_or_not_at_all(
+    store: SqliteTlsrptStore, path: Path
+) -> None:
+    lines = [("lines", 7)]
+    store.add(Counted(source="s", before="", place=Place(position="1"), seen=lines))
+    store.add(Counted(source="s", before="1", place=Place(position="2"), seen=lines))
+    store.add(Counted(source="s", before="1", place=Place(position="3"), seen=lines))
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT * FROM seen").fetchall() == [("lines", 14)]
+
+
+def test_a_file_from_before_something_was_seen_is_gone_on_with(
+    store: SqliteTlsrptStore, path: Path
+) -> None:
+    store.add(Counted(source="s", notes=[("odd", 1)]))
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE seen")
+    store.add(Counted(source="s", seen=[("lines", 1)]))
+    assert not store.problem
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT * FROM seen").fetchall() == [("lines", 1)]
