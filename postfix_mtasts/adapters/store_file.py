@@ -42,10 +42,27 @@ def open_file(path: Path) -> sqlite3.Connection:
 
     Raises `OSError` or `sqlite3.DatabaseError`, which `is_damage` tells apart.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(FileExistsError):  # an existing file is left to SQLite and its locks
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    make_file(path)
     return _prepared(sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None))
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file at *path*, and its folder, where there is none; raises `OSError`.
+
+    It belongs to whom the folder does: where root is the first to run a command, the
+    services must be able to write to it.  To the journal SQLite gives the same owner.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:  # which is left to SQLite and its locks
+        return
+    try:
+        folder = path.parent.stat()
+        with suppress(PermissionError):  # only root may, and not in every container
+            os.fchown(descriptor, folder.st_uid, folder.st_gid)
+    finally:
+        os.close(descriptor)
 
 
 def open_memory() -> sqlite3.Connection:
