@@ -21,8 +21,9 @@ from typing import Final
 
 from postfix_mtasts.adapters import datagram_socket, log_stream
 from postfix_mtasts.adapters.datagram_socket import DatagramSocket
+from postfix_mtasts.adapters.journal_log import log_handler
 from postfix_mtasts.adapters.policies_in_force import PoliciesOfDaemon
-from postfix_mtasts.adapters.systemd import Notifier, log_formatter
+from postfix_mtasts.adapters.systemd import Notifier
 from postfix_mtasts.adapters.tlsrpt_store import FILE_NAME, SqliteTlsrptStore
 from postfix_mtasts.commands import event_sources
 from postfix_mtasts.commands.configuration import Source
@@ -66,9 +67,7 @@ def _load(source: Source) -> Config:
 
 
 def _start_log(config: Config) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(log_formatter())
-    logging.basicConfig(handlers=[handler], level=config.logging.level.upper(), force=True)
+    logging.basicConfig(handlers=[log_handler()], level=config.logging.level.upper(), force=True)
 
 
 class _Sidecar:
