@@ -9,9 +9,13 @@ begins again at what is stored.
 Sessions that are alike are counted before anything is worked out about them.  One
 whose domain is a guess counts only if it was with an MX host of that domain, as far as
 the policy daemon knows them.  What that notes may be `SETTLE` seconds late: a session
-that was with none of the hosts is in doubt until then, and nothing further is read nor
-stored meanwhile.  So nothing in doubt need be stored, a host that was new is seen, and
-mail that constantly goes elsewhere costs a look at a domain every `SETTLE` seconds.
+that was with none of the hosts known then, or of which none were known, is in doubt
+until then, and nothing further is read nor stored meanwhile.  So nothing in doubt need
+be stored, a host that was new is seen, and mail that constantly goes elsewhere costs a
+look at a domain every `SETTLE` seconds.
+
+Nothing is waited for as long as no place in a log is stored: were it renamed and this
+process killed, nobody could go on in it.
 
 Up to when a log was read is the time of its last line, or the present where it had no
 more; of a log that is silent that is stored every `READ_TO_SECONDS`.
@@ -95,6 +99,7 @@ class LogCounter:
         self._read_to = self._stored_to = 0.0
         self._own_mail: deque[OwnMail] = deque(maxlen=MAX_OWN_MAIL)  # not stored yet
         self._tried: deque[str] = deque(maxlen=_MAX_TRIED)  # places that may have been stored
+        self._before = self._position = ""  # up to where all is stored, and counted
         self._doubted: list[tuple[float, TlsEvent]] = []  # and from when on it can be told
         self._forget(Place())
 
@@ -118,7 +123,8 @@ class LogCounter:
         if not self._settle(now):
             return False
         read = self._source.read()
-        self._count(read.lines, now)
+        is_first = bool(read.position) and not self._before
+        self._count(read.lines, now, 0.0 if is_first else SETTLE)
         self._read_to = max(self._read_to, _read_to(read, now))
         self._position = read.position
         self.ended = read.ended and not self._doubted  # else it says so again
@@ -204,7 +210,7 @@ class LogCounter:
         self._tried.clear()
         self._own_mail.clear()
 
-    def _count(self, lines: Collection[LogLine], now: float) -> None:
+    def _count(self, lines: Collection[LogLine], now: float, patience: float) -> None:
         events: Counter[TlsEvent] = Counter()
         feed: Callable[[LogLine], tuple[TlsEvent, ...]] = self._tracker.feed
         for line in lines:
@@ -213,10 +219,10 @@ class LogCounter:
             for event in feed(line):
                 if event.outcome is Outcome.UNSEEN and not self._is_tls_logged(line.when):
                     continue
-                if event.is_with(self._policies.of(event.domain, event.when).hosts):
+                if event.is_with(self._policies.of(event.domain, event.when).hosts or ()):
                     events[alike(event)] += 1
                 elif event.is_with(None):  # else the hosts do not matter
-                    self._doubted.append((min(event.when, now) + SETTLE, event))
+                    self._doubted.append((min(event.when, now) + patience, event))
         self._own_mail.extend(OwnMail(**fate._asdict()) for fate in self._tracker.take_fates())
         for event, count in events.items():
             for row in self._rows(event):

@@ -19,7 +19,7 @@ from postfix_mtasts.adapters.tlsrpt_store import FILE_NAME, SqliteTlsrptStore
 from postfix_mtasts.core.facts import StsFacts
 from postfix_mtasts.ports import Stored
 from postfix_mtasts.services.log_counter import SETTLE, LogCounter
-from tests.adapters.store_samples import NOW, SetClock, dns, nexthop, opened
+from tests.adapters.store_samples import DAY, SetClock, dns, nexthop, opened
 from tests.scenarios.test_collecting import stored
 
 
@@ -30,9 +30,8 @@ class Host:
         self.folder = folder
         self.clock = SetClock()
         self.history = HistoryWriter(folder / FILE_NAME)
-        self.history.asked(None, NOW)
-        self.history.write()
         self.learns("example.com", "mx.example.com")
+        self.answers(None)
         self.store = SqliteTlsrptStore(folder / FILE_NAME)
         self.policies = PoliciesOfDaemon(folder / "state.db", clock=self.clock)
         self.log = folder / "mail.log"
@@ -41,6 +40,7 @@ class Host:
         self.sidecar = LogCounter(
             source, store=self.store, policies=self.policies, clock=self.clock
         )
+        self.pass_time(0)  # what it begins with it does not wait for
 
     def learns(self, domain: str, host: str) -> None:
         """Let the daemon look *domain* up: mail for it goes to *host*."""
@@ -51,6 +51,11 @@ class Host:
                 await store.save(nexthop(domain), what, asked=self.clock.now, refresh=None)
 
         asyncio.run(save())
+
+    def answers(self, domain: str | None) -> None:
+        """Let the daemon answer for *domain* without a look-up, and note that."""
+        self.history.asked(None if domain is None else nexthop(domain), self.clock.now)
+        self.history.write()
 
     def delivers(self, domain: str, host: str) -> None:
         """Let a message for *domain* go to *host* over TLS."""
@@ -123,8 +128,7 @@ def test_a_domain_once_reached_through_a_smarthost_counts_as_soon_as_it_is_not(h
 
 def test_what_the_operator_answered_for_is_counted_though_it_was_noted_late(host: Host) -> None:
     host.delivers("partner.example", "mx.partner.example")
-    host.history.asked(nexthop("partner.example"), host.clock.now)
-    host.history.write()
+    host.answers("partner.example")
     host.pass_time(SETTLE)
     assert host.counted() == {"partner.example": 1}
 
@@ -135,3 +139,20 @@ def test_a_domain_that_was_never_asked_for_is_not_counted(host: Host) -> None:
         host.delivers("example.com", "relay.example.net")
         host.pass_time(SETTLE)
     assert host.counted() == {}
+
+
+def test_a_smarthost_is_known_for_one_even_before_the_daemon_has_noted_anything(
+    host: Host,
+) -> None:
+    host.pass_time(7 * DAY)
+    host.delivers("elsewhere.example", "relay.example.net")
+    host.answers(None)
+    host.pass_time(SETTLE)
+    assert host.counted() == {}
+
+
+def test_without_a_daemon_that_notes_anything_a_session_is_counted_late(host: Host) -> None:
+    host.pass_time(7 * DAY)
+    host.delivers("elsewhere.example", "relay.example.net")
+    host.pass_time(SETTLE)
+    assert host.counted() == {"elsewhere.example": 1}

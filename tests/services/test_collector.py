@@ -19,6 +19,7 @@ from postfix_mtasts.services.log_counter import SETTLE, LogCounter
 from tests.core.log_scenarios import parse_lines, read_lines
 
 LINES = parse_lines(read_lines("3.10/encrypt-ok"))
+NOW = LINES[-1].when + SETTLE
 TEXT = b"version: STSv1\r\nmode: enforce\r\nmx: mx.example.com\r\nmax_age: 86400\r\n"
 DATAGRAM = b'{"d":"example.com","policies":[{"policy-type":9,"policy-domain":"example.com","f":0}]}'
 
@@ -118,7 +119,7 @@ class Socket:
 
 
 def counter_of(log: Log, store: Store) -> LogCounter:
-    return LogCounter(log, store=store, policies=Policies(), clock=lambda: LINES[-1].when)
+    return LogCounter(log, store=store, policies=Policies(), clock=lambda: NOW)
 
 
 def read_whole(counter: LogCounter) -> None:
@@ -400,16 +401,22 @@ def test_mail_through_a_smarthost_is_no_session_with_the_recipients_domain(
     assert store.counts.total() == count
 
 
+def following(log: Log, store: Store, policies: Policies, now: list[float]) -> LogCounter:
+    """Return a counter that has begun to follow *log*, and stored where."""
+    store.places[Log.name] = Place(position="0")
+    return LogCounter(log, store=store, policies=policies, clock=lambda: now[0])
+
+
 def test_a_host_that_is_not_known_yet_is_waited_for() -> None:
     store, policies, now = Store(), Policies(), [100.5]
     policies.in_force = NEVER_ASKED
     log = Log([relayed(UP), relayed(SENT), *[relayed(b"nothing")] * 3], step=4)
-    counter = LogCounter(log, store=store, policies=policies, clock=lambda: now[0])
+    counter = following(log, store, policies, now)
     counter.read()
     now[0] += SETTLE - 1
     assert not counter.write()
     assert not counter.read()
-    assert (log.at, store.places, policies.anew) == (4, {}, [])
+    assert (log.at, store.places[Log.name].position, policies.anew) == (4, "0", [])
     policies.in_force = InForce(hosts=frozenset({"relay.example"}))
     now[0] += 1
     assert counter.write()
@@ -418,11 +425,37 @@ def test_a_host_that_is_not_known_yet_is_waited_for() -> None:
     assert store.counts.total() == 1
 
 
-def test_a_log_has_not_ended_while_a_session_is_in_doubt() -> None:
+def test_while_no_hosts_are_known_a_smarthost_may_become_known() -> None:
     store, policies, now = Store(), Policies(), [100.0]
+    counter = following(Log([relayed(UP), relayed(SENT)]), store, policies, now)
+    counter.read()
+    assert not counter.write()
     policies.in_force = NEVER_ASKED
+    now[0] += SETTLE
+    assert counter.write()
+    assert not store.counts
+
+
+def test_what_can_be_with_no_domain_is_not_waited_for() -> None:
+    store, tag = Store(), "postfix/relay/smtp"
+    log = Log([relayed(UP, tag=tag), relayed(SENT, tag=tag)])
+    counter = following(log, store, Policies(), [100.0])
+    counter.read()
+    assert counter.write()
+
+
+def test_nothing_is_waited_for_before_a_place_is_stored() -> None:
+    store, policies = Store(), Policies()
     log = Log([relayed(UP), relayed(SENT)])
-    counter = LogCounter(log, store=store, policies=policies, clock=lambda: now[0])
+    counter = LogCounter(log, store=store, policies=policies, clock=lambda: 100.0)
+    counter.read()
+    assert counter.write()
+    assert (policies.anew, store.counts.total()) == ([100.0], 1)
+
+
+def test_a_log_has_not_ended_while_a_session_is_in_doubt() -> None:
+    now = [100.0]
+    counter = following(Log([relayed(UP), relayed(SENT)]), Store(), Policies(), now)
     counter.read()
     assert not counter.ended
     now[0] += SETTLE
@@ -431,11 +464,8 @@ def test_a_log_has_not_ended_while_a_session_is_in_doubt() -> None:
 
 
 def test_a_log_of_tomorrow_is_not_waited_for_until_tomorrow() -> None:
-    store, policies, now = Store(), Policies(), [100.0 - 86400.0]
-    policies.in_force = NEVER_ASKED
-    counter = LogCounter(
-        Log([relayed(UP), relayed(SENT)]), store=store, policies=policies, clock=lambda: now[0]
-    )
+    now = [100.0 - 86400.0]
+    counter = following(Log([relayed(UP), relayed(SENT)]), Store(), Policies(), now)
     counter.read()
     assert not counter.write()
     now[0] += SETTLE
@@ -445,9 +475,7 @@ def test_a_log_of_tomorrow_is_not_waited_for_until_tomorrow() -> None:
 def test_what_is_in_doubt_is_settled_when_the_log_is_let_go_of() -> None:
     store, policies = Store(), Policies()
     policies.in_force = NEVER_ASKED
-    counter = LogCounter(
-        Log([relayed(UP), relayed(SENT)]), store=store, policies=policies, clock=lambda: 100.0
-    )
+    counter = following(Log([relayed(UP), relayed(SENT)]), store, policies, [100.0])
     counter.read()
     policies.in_force = InForce(hosts=frozenset({"relay.example"}))
     counter.close()
