@@ -66,6 +66,12 @@ class Collector(Service):
             (total,) = connection.execute(query, (domain, origin)).fetchone()
         return int(total)
 
+    def fates(self) -> dict[str, bool]:
+        """Return whether the last report mail arrived, by recipient."""
+        query = "SELECT recipient, failing_since IS NULL FROM own_mail"
+        with closing(sqlite3.connect(self._database, timeout=10)) as connection:
+            return {to: bool(arrived) for to, arrived in connection.execute(query)}
+
     def close_day(self) -> None:
         """Let all that was counted be of yesterday: a day is a column."""
         with closing(sqlite3.connect(self._database, timeout=10)) as connection, connection:

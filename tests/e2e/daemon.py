@@ -1,9 +1,14 @@
-"""The policy daemon."""
+"""The policy daemon.
+
+What it finds out for the reports lies in ``tlsrpt.db``, beside its store.
+"""
 
 from pathlib import Path
 
 from tests.e2e.namespace import Namespace
 from tests.e2e.service import Service
+
+OVERRIDDEN = "operators.plain.test"  # of this domain nothing is looked up
 
 _CONFIG = """\
 server:
@@ -17,8 +22,8 @@ mta_sts:
   timeout: 5s
 store:
   url: sqlite:///{folder}/state.db
-tlsrpt:
-  enabled: false
+policies:
+  - {{domain: "{overridden}", level: may}}
 logging:
   level: debug
 """
@@ -28,5 +33,5 @@ class Daemon(Service):
     """The daemon; its store outlives each of its processes."""
 
     def __init__(self, namespace: Namespace, folder: Path, *, authority: Path) -> None:
-        config = _CONFIG.format(folder=folder, authority=authority)
+        config = _CONFIG.format(folder=folder, authority=authority, overridden=OVERRIDDEN)
         super().__init__(namespace, folder, verb="serve", config=config)

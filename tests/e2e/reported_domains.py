@@ -1,9 +1,10 @@
 """The domains of which reports tell: what is wrong with each, and what it is to be told."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from tests.e2e.daemon import OVERRIDDEN
 from tests.e2e.lab import Lab
 from tests.e2e.smtp_receiver import Receiver
 from tests.e2e.test_dane import MATCHES_NOTHING
@@ -20,6 +21,7 @@ Told = dict[str, tuple[int, int, dict[str, int]]]
 class Domain:
     """A domain, what is wrong with it, and what it is to be told.
 
+    *flaw*: what is wrong with its policy, which the policy daemon alone finds out.
     *told_3_10*: where that differs with Postfix 3.10, whose datagrams tell of the
     first session to each domain, and its log of those while the sidecar was dead.
     """
@@ -31,6 +33,7 @@ class Domain:
     starttls: bool = True
     handshakes: bool = True
     listed: bool = True
+    flaw: Literal["", "sts-webpki-invalid", "sts-policy-fetch-error"] = ""
     asks: bool = True
     told: Told
     told_3_10: Told | None = None
@@ -48,9 +51,18 @@ class Domain:
             lab.dns.publish_bogus_tlsa(host, certificate.tlsa())
         lab.mail_domain(self.name, mx)
         if self.mode is not None:
-            lab.policy(self.name, mode=self.mode, mx=(mx if self.listed else elsewhere,))
+            self._set_policy_up(lab, mx if self.listed else elsewhere)
         if self.asks:
             lab.asks_for_reports(self.name, f"mailto:{MAILBOX}", ENDPOINT)
+
+    def _set_policy_up(self, lab: Lab, mx: Receiver) -> None:
+        assert self.mode is not None
+        host = f"mta-sts.{self.name}"
+        authority = lab.stranger if self.flaw == "sts-webpki-invalid" else lab.authority
+        lab.policy(self.name, mode=self.mode, mx=(mx,), certificate=authority.issue(host))
+        if self.flaw == "sts-policy-fetch-error":
+            page = lab.policy_host.pages[host]
+            lab.policy_host.pages[host] = replace(page, status=500)
 
 
 # Mail that is taken is sent three times, mail that waits is tried twice.
@@ -116,6 +128,26 @@ DOMAINS = (
         told_3_10={"sts": (1, 2, {"validation-failure": 3})},
     ),
     Domain(name="none.plain.test", told={"no-policy-found": (3, 0, {})}),
+    # Without a policy nobody asked for a certificate that can be verified.
+    Domain(
+        name="none-untrusted.plain.test",
+        certificate="untrusted",
+        told={"no-policy-found": (3, 0, {})},
+    ),
+    # Of this one the daemon notes a moment late that it was asked for.
+    Domain(name=OVERRIDDEN, told={"no-policy-found": (3, 0, {})}),
+    Domain(
+        name="web-untrusted.plain.test",
+        mode="enforce",
+        flaw="sts-webpki-invalid",
+        told={"no-policy-found": (3, 0, {})},
+    ),
+    Domain(
+        name="web-broken.plain.test",
+        mode="enforce",
+        flaw="sts-policy-fetch-error",
+        told={"no-policy-found": (3, 0, {})},
+    ),
     Domain(
         name="match.signed.test",
         tlsa="own",
@@ -141,6 +173,12 @@ DOMAINS = (
     Domain(name="silent.plain.test", mode="enforce", asks=False, told={"sts": (3, 0, {})}),
 )
 ASKING = tuple(domain for domain in DOMAINS if domain.asks)
+
+# Mail for one domain is routed to a host of another, which wants to be told of that.
+ROUTED, GATEWAY = "routed.plain.test", "mx.gateway.plain.test"
+
+# A domain that asks for reports to where nobody takes them.
+REFUSED, REFUSING = "refused.plain.test", "tls@refusing.plain.test"
 
 
 def told_in(report: dict[str, Any]) -> Told:

@@ -44,7 +44,7 @@ class Receiver:
 
     *starttls* false is what a man in the middle makes of it, who strips the
     offer; *handshakes* false, one who cuts the connection after it is taken.
-    *requiretls*: whether it knows of RFC 8689.
+    *requiretls*: whether it knows of RFC 8689.  *refuses*: every recipient.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Receiver:
         self.starttls = True
         self.handshakes = True
         self.requiretls = False
+        self.refuses = False
         self.begun: list[Session] = []
         self.messages: list[Message] = []
         self._server = namespace.call(_Server, (address, 25), _Conversation)
@@ -115,6 +116,8 @@ class _Conversation(socketserver.BaseRequestHandler):
                 self.session.sender = _address(line)
                 self.session.requiretls = line.upper().endswith(" REQUIRETLS")
                 self._reply("250 2.1.0 Ok")
+            case "RCPT" if self.receiver.refuses:
+                self._reply("550 5.1.1 No such user here")
             case "RCPT":
                 self.session.recipients.append(_address(line))
                 self._reply("250 2.1.5 Ok")

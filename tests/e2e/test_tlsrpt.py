@@ -27,7 +27,18 @@ from tests.e2e.debian_tree import NoTreeError, debian_tree
 from tests.e2e.lab import Lab
 from tests.e2e.postfix import POLICY_FOLDER, Attempt
 from tests.e2e.report_endpoint import ReportEndpoint
-from tests.e2e.reported_domains import ASKING, DOMAINS, ENDPOINT, MAILBOX, Domain, told_in
+from tests.e2e.reported_domains import (
+    ASKING,
+    DOMAINS,
+    ENDPOINT,
+    GATEWAY,
+    MAILBOX,
+    REFUSED,
+    REFUSING,
+    ROUTED,
+    Domain,
+    told_in,
+)
 from tests.e2e.service import CHECKOUT
 from tests.e2e.smtp_receiver import Message, Receiver
 
@@ -37,7 +48,10 @@ DATAGRAMS = f"datagram:/var/spool/postfix/{POLICY_FOLDER}/tlsrpt.sock"
 MAY_LAST = timedelta(seconds=120)
 
 # So that chain failures are logged also where mail flows all the same.
-MAIN_CF = "smtp_tls_loglevel = summary,untrusted\n"
+MAIN_CF = f"""\
+smtp_tls_loglevel = summary,untrusted
+transport_maps = inline:{{ {{ {ROUTED} = smtp:[{GATEWAY}]:25 }} }}
+"""
 MAIN_CF_3_10 = f"""\
 {MAIN_CF}smtp_tlsrpt_enable = yes
 smtp_tlsrpt_socket_name = {POLICY_FOLDER}/tlsrpt.sock
@@ -50,7 +64,8 @@ class Life:
     """What came of the day.
 
     *shown*: by `report --print`, before the day was over.  *counted*: sessions
-    with the domain of the mailbox, of which all were with reports.
+    with the domain of the mailbox, of which all were with reports.  *fates*: whether
+    the last report to each mailbox arrived, by the log.
     """
 
     lab: Lab
@@ -60,6 +75,7 @@ class Life:
     endpoint: ReportEndpoint
     listed: str
     counted: int
+    fates: dict[str, bool]
 
 
 @pytest.fixture(scope="module", params=["3.7-log", "3.10-datagrams-and-log"])
@@ -110,10 +126,12 @@ def live(lab: Lab, *, has_datagrams: bool) -> Life:
     )
     send_mail(lab, collector, has_datagrams=has_datagrams)
     shown = collector.shown()
+    lab.dns.publish(f"_smtp._tls.{GATEWAY}", "TXT")  # it has been told enough
     collector.close_day()
     for _ in range(2):  # the second has nothing to do
         collector.report("--now")
     wait_until(lambda: len(mailbox.messages) >= len(ASKING), "report mails")
+    wait_until(lambda: REFUSING in collector.fates(), "the bounce of a report mail")
     mark(lab, collector, "after-reports.plain.test")
     listed = collector.report("--list")
     collector.stop()
@@ -125,6 +143,7 @@ def live(lab: Lab, *, has_datagrams: bool) -> Life:
         endpoint=endpoint,
         listed=listed,
         counted=collector.counted(MAILBOX.partition("@")[2]),
+        fates=collector.fates(),
     )
 
 
@@ -137,6 +156,15 @@ def publish(lab: Lab) -> Receiver:
     lab.policy(domain, mode="enforce", mx=(mailbox,))
     for each in DOMAINS:
         each.set_up(lab, mailbox)
+    gateway = lab.receiver(GATEWAY)
+    lab.mail_domain(GATEWAY.removeprefix("mx."), gateway)
+    lab.asks_for_reports(GATEWAY, f"mailto:{MAILBOX}")
+    lab.asks_for_reports(ROUTED, f"mailto:{MAILBOX}")
+    refusing = lab.receiver(f"mx.{REFUSING.partition('@')[2]}")
+    refusing.refuses = True
+    lab.mail_domain(REFUSING.partition("@")[2], refusing)
+    lab.mail_domain(REFUSED, lab.receiver(f"mx.{REFUSED}"))
+    lab.asks_for_reports(REFUSED, f"mailto:{REFUSING}")
     return mailbox
 
 
@@ -144,6 +172,9 @@ def send_mail(lab: Lab, collector: Collector, *, has_datagrams: bool) -> None:
     """Send all mail of the day, and return when it is counted."""
     postfix = lab.postfix
     collector.start()
+    mark(lab, collector, "begun.plain.test")
+    for domain in (REFUSED, ROUTED):
+        assert postfix.send(f"user@{domain}").status == "sent"
     first = send_to(lab, DOMAINS)
     if has_datagrams:  # of which those of the last second would be lost
         mark(lab, collector, "before-kill.plain.test")
@@ -190,7 +221,17 @@ def by_domain(reports: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: domain.name)
 def test_each_session_is_counted_once_and_for_what_it_was(life: Life, domain: Domain) -> None:
     expected = domain.told_3_10 if life.has_datagrams and domain.told_3_10 else domain.told
-    assert told_in(life.shown[domain.name]) == expected
+    told = told_in(life.shown[domain.name])
+    if domain.flaw:
+        successes, failures, kinds = told.pop("sts")
+        assert (successes, kinds) == (0, {domain.flaw: failures})
+    assert told == expected
+
+
+def test_mail_through_a_smarthost_is_told_to_nobody_but_the_smarthost(life: Life) -> None:
+    assert ROUTED not in life.shown
+    at_gateway = [told_in(report) for name, report in life.shown.items() if name == GATEWAY]
+    assert at_gateway == ([{"no-policy-found": (1, 0, {})}] if life.has_datagrams else [])
 
 
 def test_who_asks_is_told_by_mail_and_by_https_what_was_shown(life: Life) -> None:
@@ -233,10 +274,15 @@ def test_the_delivery_of_reports_is_not_counted(life: Life) -> None:
     assert life.counted == 0
 
 
+def test_whether_report_mail_arrived_is_known(life: Life) -> None:
+    assert life.fates == {MAILBOX: True, REFUSING: False}
+
+
 def test_each_report_is_listed_as_sent_to_each_address(life: Life) -> None:
     sent = [line.split() for line in life.listed.splitlines() if " sent " in line]
     assert sorted((words[1], words[4]) for words in sent) == sorted(
-        (domain.name, to) for domain in ASKING for to in (f"mailto:{MAILBOX}", ENDPOINT)
+        [(REFUSED, f"mailto:{REFUSING}")]
+        + [(domain.name, to) for domain in ASKING for to in (f"mailto:{MAILBOX}", ENDPOINT)]
     )
 
 
