@@ -29,7 +29,7 @@ class Askers:
     *datagrams*: how many were sent about *told_of*.
     """
 
-    def __init__(self, machine: Machine, domain: str) -> None:
+    def __init__(self, machine: Machine, domain: str, *, datagrams: bool = True) -> None:
         self.wrong: list[str] = []
         self.answered = 0
         self.datagrams = 0
@@ -38,7 +38,7 @@ class Askers:
         self._domain = domain
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        work = (self._ask_on, self._ask_on, self._send_on)
+        work = (self._ask_on, self._ask_on, *((self._send_on,) if datagrams else ()))
         self._threads = [threading.Thread(target=each) for each in work]
 
     def wait_for_more(self) -> None:
@@ -77,20 +77,9 @@ class Askers:
 
     def _ask(self) -> str:
         try:
-            return self._ask_once()
+            return ask(self._machine, self._domain)
         except (EOFError, ConnectionResetError, BrokenPipeError):
-            return self._ask_once()
-
-    def _ask_once(self) -> str:
-        with self._machine.policy_socket() as connection:
-            connection.sendall(build_netstring(f"policy {self._domain}".encode()))
-            decoder = Decoder(MAX_REPLY_BYTES)
-            while (payload := decoder.next()) is None:
-                data = connection.recv(1 << 16)
-                if not data:
-                    raise EOFError("no answer")
-                decoder.feed(data)
-        return payload.decode()
+            return ask(self._machine, self._domain)
 
     def _send_on(self) -> None:
         path = os.fspath(self._machine.path(f"{SOCKETS}/tlsrpt.sock"))
@@ -105,6 +94,31 @@ class Askers:
                         self.wrong.append(f"datagram: {error!r}")
 
 
+def ask(machine: Machine, domain: str, *, within: float = 20.0) -> str:
+    """Return the daemon's answer about *domain*."""
+    with machine.policy_socket() as connection:
+        connection.settimeout(within)
+        return _exchange(connection, domain)
+
+
+def _exchange(connection: socket.socket, domain: str) -> str:
+    connection.sendall(build_netstring(f"policy {domain}".encode()))
+    decoder = Decoder(MAX_REPLY_BYTES)
+    while (payload := decoder.next()) is None:
+        data = connection.recv(1 << 16)
+        if not data:
+            raise EOFError("no answer")
+        decoder.feed(data)
+    return payload.decode()
+
+
+def seconds_of(machine: Machine, domain: str) -> float:
+    """Return how long the answer about *domain* takes."""
+    started = time.monotonic()
+    ask(machine, domain)
+    return time.monotonic() - started
+
+
 def _datagram(domain: str) -> bytes:
     """Return what libtlsrpt sends of a session that went well."""
     policy = {
@@ -117,12 +131,3 @@ def _datagram(domain: str) -> bytes:
     }
     record = f"v=TLSRPTv1; rua=mailto:tlsrpt@{domain}"
     return json.dumps({"dpv": "1", "d": domain, "pr": record, "policies": [policy]}).encode()
-
-
-def timed(machine: Machine, request: bytes) -> float:
-    """Return how many seconds the answer to *request* takes."""
-    started = time.monotonic()
-    with machine.policy_socket() as connection:
-        connection.sendall(build_netstring(request))
-        assert connection.recv(1 << 16)
-    return time.monotonic() - started
