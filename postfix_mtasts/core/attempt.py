@@ -109,7 +109,8 @@ def observe(process: Process, message: Message, when: float) -> None:
 def add(process: Process, attempt: Attempt) -> Attempt:
     """Append *attempt*, at the cost of the oldest where there are too many."""
     process.attempts.append(attempt)
-    del process.attempts[:-MAX_ATTEMPTS]
+    if len(process.attempts) > MAX_ATTEMPTS:
+        del process.attempts[0]
     return attempt
 
 

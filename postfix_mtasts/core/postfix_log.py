@@ -214,7 +214,7 @@ Message: TypeAlias = (
     | ProcessEnded
 )
 
-_MAX_PEERS: Final = 4096  # remembered
+_MAX_PEERS: Final = 16384  # remembered; 6 MiB
 
 _NA0 = rb"([^\s\[\]]*\[[^\s\[\]/]+\])"
 _NA = rb"([^\s\[\]]*\[[^\s\[\]/]+\]:[0-9]{1,5})"

@@ -81,9 +81,11 @@ Commonly they are milliseconds, but the line on a failure waits for defer(8) to 
 MAX_FATES = 10_000
 """Fates of our own reports that are kept for whoever takes them, the newest."""
 
+_CLIENTS: Final = ("smtp", "lmtp")
 _LMTP_PORT: Final = 24
-# A busy log names the same few thousand over and over; a name takes a microsecond to check.
-_MAX_NAMES: Final = 8192
+# Names that have been checked, which takes a microsecond, are remembered: 5 MiB of them.
+_MAX_NAMES: Final = 32768
+_MAX_ADDRESSES: Final = 8192
 _RESUMED = Fault(kind=ResultType.CERTIFICATE_NOT_TRUSTED, reason="resumed untrusted session")
 _MISMATCH = Fault(kind=ResultType.CERTIFICATE_HOST_MISMATCH)
 _UNTRUSTED = Fault(kind=ResultType.CERTIFICATE_NOT_TRUSTED)
@@ -134,7 +136,7 @@ class SessionTracker:
         message = parse_message(program, line.text)
         if message is None:
             return ()
-        if program in {"smtp", "lmtp"}:
+        if program in _CLIENTS:
             return self._hear_client(line, message)
         if program == "tlsproxy":
             self._hear_proxy(line, message)
@@ -155,7 +157,7 @@ class SessionTracker:
         if isinstance(message, Skipped):
             return self._skip(line, process, message)
         observe(process, self._recall(line, message), line.when)
-        if isinstance(message, Established) and not message.reused and self.state.proxies:
+        if self.state.proxies and isinstance(message, Established) and not message.reused:
             self._join_twin(line.origin.host, process.attempts[-1])
         return ()
 
@@ -165,10 +167,10 @@ class SessionTracker:
         observe(process, self._recall(line, message), line.when)
 
     def _hear_manager(self, line: LogLine, message: Message) -> None:
-        if isinstance(message, Sender):
-            self._note_sender(line, message)
-        elif isinstance(message, Removed):
+        if isinstance(message, Removed):
             self.state.own.forget((line.origin.host, message.queue_id))
+        elif isinstance(message, Sender):
+            self._note_sender(line, message)
         elif isinstance(message, ProcessEnded):
             self._drop(line, lambda origin: origin.pid == message.pid)
         else:  # Note.STARTED
@@ -281,10 +283,11 @@ class SessionTracker:
         That is the port, which no line on STARTTLS names and all hosts of a request
         have in common, and what tlsproxy(8) said too late.
         """
+        relay, proxies = message.relay, self.state.proxies
         for attempt in process.attempts:
-            if message.relay is not None and not attempt.port:
-                attempt.port = message.relay.port
-            if self.state.proxies and attempt.established and not attempt.joined:
+            if not attempt.port and relay is not None:
+                attempt.port = relay.port
+            if proxies and attempt.established and not attempt.joined:
                 self._join_twin(line.origin.host, attempt)
 
     def _fail(
@@ -352,7 +355,9 @@ class SessionTracker:
 
     def _tell(self, line: LogLine, attempts: list[Attempt], recipient: str) -> tuple[TlsEvent, ...]:
         """Return the events of *attempts*, of which those without a policy domain have none."""
-        named = [attempt for attempt in attempts if attempt.nexthop]
+        named = ""
+        for attempt in attempts:
+            named = named or attempt.nexthop
         events = []
         for attempt in attempts:
             event = self._event(line, attempt, named, recipient)
@@ -361,7 +366,7 @@ class SessionTracker:
         return tuple(events)
 
     def _event(
-        self, line: LogLine, attempt: Attempt, named: list[Attempt], recipient: str
+        self, line: LogLine, attempt: Attempt, named: str, recipient: str
     ) -> TlsEvent | None:
         domain, attribution = self._domain(line, attempt, named, recipient)
         if not domain:
@@ -383,16 +388,16 @@ class SessionTracker:
         )
 
     def _domain(
-        self, line: LogLine, attempt: Attempt, named: list[Attempt], recipient: str
+        self, line: LogLine, attempt: Attempt, named: str, recipient: str
     ) -> tuple[str, Attribution]:
         """Return the policy domain of *attempt*, "" where it has none, and how it is known.
 
-        *named*: the attempts of the same request whose next-hop Postfix named.
+        *named*: the next-hop that Postfix named first for any attempt of the same request.
         """
+        if attempt.nexthop:
+            return _policy_domain(attempt.nexthop), attempt.attribution
         if named:
-            if attempt.nexthop:
-                return _policy_domain(attempt.nexthop), attempt.attribution
-            return _policy_domain(named[0].nexthop), Attribution.REQUEST
+            return _policy_domain(named), Attribution.REQUEST
         asked = self._asked(line.origin.host, line.origin.pid, attempt.when)
         if asked:
             return _policy_domain(asked), Attribution.QUERY
@@ -423,7 +428,7 @@ def _name(spelled: str) -> str:
         return ""
 
 
-@lru_cache(maxsize=_MAX_NAMES)
+@lru_cache(maxsize=_MAX_ADDRESSES)
 def _address(ip: str) -> str:
     """Return *ip* in its usual spelling, "" where it is none."""
     try:
