@@ -19,7 +19,9 @@ from postfix_mtasts.adapters.dns_transport import build_question
 from postfix_mtasts.adapters.name_server import parse_server
 from postfix_mtasts.adapters.resolver import DnsResolver, DnsSettings
 from postfix_mtasts.adapters.server_choice import ServerChoice
+from postfix_mtasts.core.dns_outcome import DnsOutcome
 from postfix_mtasts.core.facts import Absent, Lookup, Present, Unavailable
+from postfix_mtasts.core.meters import Meters
 from tests.adapters.dns_server import (
     HEADER_SIZE,
     DnsServer,
@@ -69,6 +71,7 @@ def header_alone(message: bytes) -> tuple[bytes, ...]:
 async def with_servers(
     replies: tuple[Reply | None, ...],
     ask: Callable[[DnsResolver, list[DnsServer]], Awaitable[Any]],
+    meters: Meters | None = None,
     **settings: Any,
 ) -> Any:
     """Return what *ask* gets from servers that say *replies*; None is one that is down."""
@@ -81,7 +84,8 @@ async def with_servers(
                 await server.__aexit__(None, None, None)
             servers.append(server)
         addresses = tuple(server.address for server in servers)
-        return await ask(DnsResolver(DnsSettings(servers=addresses, **settings)), servers)
+        resolver = DnsResolver(DnsSettings(servers=addresses, **settings), meters=meters)
+        return await ask(resolver, servers)
 
 
 def look_up(*replies: Reply | None, **settings: Any) -> Lookup[str]:
@@ -331,3 +335,37 @@ def test_a_reply_cut_anywhere_is_never_taken_for_absence() -> None:
     answers = run(with_servers((GOOD,), ask))
     assert len(answers) == len(GOOD.answers[0])
     assert all(isinstance(answer, Unavailable) for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("replies", "outcomes"),
+    [
+        ((GOOD,), {"answered": 1}),
+        ((NONE,), {"answered": 1}),
+        ((SERVFAIL, GOOD), {"servfail": 1, "answered": 1}),
+        ((Reply(rcode=dns.rcode.REFUSED),), {"refused": 1}),
+        ((Reply(rcode=dns.rcode.Rcode(11)),), {"other": 1}),
+        ((REFERRAL,), {"referral": 1}),
+        ((Reply(answers=GOOD.answers, udp=cut),), {"malformed": 1}),
+        ((SILENT, GOOD), {"timeout": 1, "answered": 1}),
+        ((None, GOOD), {"unreachable": 1, "answered": 1}),
+    ],
+)
+def test_what_comes_of_each_question_is_counted(
+    replies: tuple[Reply | None, ...], outcomes: dict[str, int]
+) -> None:
+    meters = Meters("queries", "Queries.", ("result",))
+    run(with_servers(replies, lambda resolver, _: resolver.a("x.example"), meters=meters))
+    assert {result: count for (result,), count in meters.metric().samples} == outcomes
+
+
+def test_a_question_for_which_there_was_no_place_is_counted() -> None:
+    async def ask() -> None:
+        choice = ServerChoice(lambda: (parse_server("127.0.0.1"),), "auto", time.monotonic)
+        question = build_question(parse_dns_name("x.example"), RdataType.A)
+        querier = Querier(choice, 0, meters)
+        assert isinstance(await querier.ask(question, 0.0), NoAnswer)
+
+    meters = Meters("queries", "Queries.", ("result",))
+    asyncio.run(ask())
+    assert meters.metric().samples == (((DnsOutcome.NOT_ASKED.value,), 1.0),)

@@ -402,10 +402,11 @@ def test_what_it_does_is_told_to_prometheus_and_to_systemd(
         with daemon.client() as client:
             client.send(*[b"policy example.com"] * 3)
             assert {client.reply() for _ in range(3)} == {NOTHING}
+            assert client.ask(b"policy example.com") == NOTHING
             told = scraped(port)
         lookups = 'postfix_mtasts_lookups_total{level="notfound",map="policy",source="none"}'
-        assert told[lookups] == 3
-        assert told["postfix_mtasts_cache_hits_total"] == 2
+        assert told[lookups] == 4
+        assert told["postfix_mtasts_cache_hits_total"] == 3
         assert told["postfix_mtasts_decision_duration_seconds_count"] == 1
         assert told['postfix_mtasts_dns_queries_total{result="answered"}'] >= 2
         assert told['postfix_mtasts_connections{state="idle"}'] == 1

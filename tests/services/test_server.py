@@ -371,6 +371,22 @@ def test_a_bug_defers_the_mail_and_ends_nothing(
     assert "a bug" in caplog.text
 
 
+def test_a_bug_outside_a_look_up_is_counted_and_ends_nothing(
+    loop: LoopFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_payload: bytes) -> bytes:
+        raise ZeroDivisionError
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as site:
+            monkeypatch.setattr(site.server.answers, "eventual", broken)
+            client = await site.client()
+            assert (await client.ask(b"policy a.example")).startswith(b"TEMP internal error, see")
+            assert site.server.answers.activity.temporary_errors() == 1
+
+    run(scenario(), loop)
+
+
 def test_the_look_up_of_a_client_that_left_still_ends_and_is_remembered(
     loop: LoopFactory, tmp_path: Path
 ) -> None:
