@@ -8,12 +8,12 @@ that is forgotten with the counts (`policy_history`).
 import math
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from postfix_mtasts.adapters import policy_history
-from postfix_mtasts.adapters.store_file import open_existing, transact
+from postfix_mtasts.adapters.store_file import faults_of, open_existing, transact
 from postfix_mtasts.adapters.tlsrpt_store import check_version
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.tally import Row, parse_columns
@@ -52,10 +52,10 @@ class SqliteCountReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with self._trouble():
+        with faults_of(path):
             self._connection = open_existing(path, timeout=BUSY_SECONDS)
         try:
-            with self._trouble():
+            with faults_of(self._path):
                 check_version(self._connection)
         except StoreUnusableError:
             self._connection.close()
@@ -63,12 +63,12 @@ class SqliteCountReader:
 
     def days_with_counts(self) -> tuple[int, ...]:
         """Return the days of which there are counts, oldest first."""
-        with self._trouble():
+        with faults_of(self._path):
             return tuple(int(day) for (day,) in self._connection.execute(_DAYS))
 
     def domains_of(self, day: int) -> tuple[str, ...]:
         """Return the domains to which there were sessions on *day*, in order of name."""
-        with self._trouble():
+        with faults_of(self._path):
             return tuple(str(name) for (name,) in self._connection.execute(_DOMAINS, (day,)))
 
     def counts_of(self, day: int, domain: str) -> tuple[tuple[Row, int], ...]:
@@ -76,7 +76,7 @@ class SqliteCountReader:
 
         Rows that are damaged are left out.
         """
-        with self._trouble():
+        with faults_of(self._path):
             rows = self._connection.execute(_COUNTS, (day, domain)).fetchall()
         return tuple(_parsed(rows))
 
@@ -85,7 +85,7 @@ class SqliteCountReader:
 
         In seconds since the epoch; infinite where none is followed.
         """
-        with self._trouble():
+        with faults_of(self._path):
             [moment] = self._connection.execute(_READ_TO).fetchone()
         return math.inf if moment is None else float(moment)
 
@@ -94,19 +94,12 @@ class SqliteCountReader:
 
         The newest `KEPT_DAYS` are kept, whatever *day* says.
         """
-        with self._trouble():
+        with faults_of(self._path):
             return transact(self._connection, lambda connection: _forget(connection, day))
 
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
-
-    @contextmanager
-    def _trouble(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StoreUnusableError(f"{self._path}: {error}") from error
 
 
 def _forget(connection: sqlite3.Connection, day: int) -> int:

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from postfix_mtasts.adapters.store_file import open_existing
+from postfix_mtasts.adapters.store_file import faults_of, open_existing, transaction
 from postfix_mtasts.adapters.told_failures import sum_up
 from postfix_mtasts.core import schedule
 from postfix_mtasts.core.schedule import Destination, Tries
@@ -68,6 +68,8 @@ _PUT = f"INSERT OR REPLACE INTO reports ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?
 _READ = f"SELECT {_COLUMNS} FROM reports WHERE day = ? AND domain = ?"  # noqa: S608 - constants
 _PUT_DESTINATION = "INSERT OR REPLACE INTO destinations VALUES (?, ?, ?, ?, ?)"
 _READ_DESTINATION = "SELECT * FROM destinations WHERE destination = ?"
+_FORGET_REPORT = "DELETE FROM reports WHERE day = ? AND domain = ?"
+_FORGET_REPORTS = "DELETE FROM reports WHERE day < ?"
 _FORGET_DESTINATIONS = "DELETE FROM destinations WHERE last IS NULL OR last < ?"
 _NEWEST_BEFORE = "SELECT max(day) FROM reports WHERE day < ?"
 
@@ -86,7 +88,7 @@ class SqliteReportStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._is_told = False
-        with self._trouble():
+        with faults_of(path):
             self._connection = open_existing(path, timeout=BUSY_SECONDS)
             try:
                 self._connection.execute("PRAGMA journal_mode = WAL")
@@ -99,14 +101,14 @@ class SqliteReportStore:
 
     def handovers(self, day: int, domain: str) -> tuple[Handover, ...]:
         """Return all that is known of the report on *domain* and *day*, in order of destination."""
-        with self._trouble():
+        with faults_of(self._path):
             return tuple(map(_handover, self._connection.execute(_READ, (day, domain))))
 
     def address(self, day: int, domain: str, handovers: Iterable[Handover]) -> None:
         """Put *handovers* in the place of all that was known."""
-        with self._transaction() as connection:
-            connection.execute("DELETE FROM reports WHERE day = ? AND domain = ?", (day, domain))
-            connection.executemany(_PUT, map(_row, handovers))
+        with faults_of(self._path), transaction(self._connection):
+            self._connection.execute(_FORGET_REPORT, (day, domain))
+            self._connection.executemany(_PUT, map(_row, handovers))
 
     def settle(self, handover: Handover, known: Mapping[str, Destination]) -> None:
         """Store how far *handover* is, and what is now *known* of whom, all or nothing.
@@ -116,13 +118,13 @@ class SqliteReportStore:
         rows = [
             (name, it.failing_since, it.last, it.sent_on, it.sent) for name, it in known.items()
         ]
-        with self._transaction() as connection:
-            connection.execute(_PUT, _row(handover))
-            connection.executemany(_PUT_DESTINATION, rows)
+        with faults_of(self._path), transaction(self._connection):
+            self._connection.execute(_PUT, _row(handover))
+            self._connection.executemany(_PUT_DESTINATION, rows)
 
     def destination(self, name: str) -> Destination:
         """Return what is known of *name*: a destination, or the domain of some."""
-        with self._trouble():
+        with faults_of(self._path):
             self._be_told()
             row = self._connection.execute(_READ_DESTINATION, (name,)).fetchone()
             told = self._connection.execute(_READ_TOLD, (name,)).fetchone()
@@ -130,7 +132,7 @@ class SqliteReportStore:
 
     def failing(self) -> tuple[tuple[str, Destination], ...]:
         """Return the destinations and domains that fail, those that fail longest first."""
-        with self._trouble():
+        with faults_of(self._path):
             self._be_told()
             names = self._connection.execute(_FAILING).fetchall()
         known = [(str(name), self.destination(str(name))) for (name,) in names]
@@ -142,10 +144,10 @@ class SqliteReportStore:
         So are destinations that were not tried since.  The newest `KEPT_DAYS` with
         reports are kept, whatever *day* says: the clock may be wrong.
         """
-        with self._transaction() as connection:
-            oldest = min(day, _oldest_kept(connection))
-            connection.execute(_FORGET_DESTINATIONS, (day_start(oldest),))
-            return connection.execute("DELETE FROM reports WHERE day < ?", (oldest,)).rowcount
+        with faults_of(self._path), transaction(self._connection):
+            oldest = min(day, _oldest_kept(self._connection))
+            self._connection.execute(_FORGET_DESTINATIONS, (day_start(oldest),))
+            return self._connection.execute(_FORGET_REPORTS, (oldest,)).rowcount
 
     def close(self) -> None:
         """Let go of the file."""
@@ -154,28 +156,9 @@ class SqliteReportStore:
     def _be_told(self) -> None:
         """Sum up what others tell, once."""
         if not self._is_told:
-            with self._transaction() as connection:
-                sum_up(connection)
+            with transaction(self._connection):
+                sum_up(self._connection)
             self._is_told = True
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._trouble():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # SQLite may have ended it, as when it is full
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _trouble(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StoreUnusableError(f"{self._path}: {error}") from error
 
 
 @contextmanager

@@ -11,13 +11,14 @@ open is missed at the next start, not before.
 import os
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
 from postfix_mtasts.adapters import store_tables
+from postfix_mtasts.ports import StoreUnusableError
 
 T = TypeVar("T")
 
@@ -110,15 +111,30 @@ def check_pages(connection: sqlite3.Connection) -> None:
 
 def transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
     """Return what *work* returns, its changes committed; undo them where it raises."""
+    with transaction(connection):
+        return work(connection)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit what happens within; undo it where that raises."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        result = work(connection)
+        yield
         connection.execute("COMMIT")
     except BaseException:
         with suppress(sqlite3.DatabaseError):  # SQLite may have undone it by itself
             connection.execute("ROLLBACK")
         raise
-    return result
+
+
+@contextmanager
+def faults_of(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises of the file at *path* into `StoreUnusableError`, which names it."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreUnusableError(f"{path}: {error}") from error
 
 
 def is_damage(error: Exception) -> bool:

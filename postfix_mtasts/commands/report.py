@@ -7,9 +7,12 @@ terminal, is what needs a person: reports that are given up, and what ended the 
 import argparse
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
+from postfix_mtasts.adapters.count_reader import SqliteCountReader
+from postfix_mtasts.adapters.report_store import SqliteReportStore
 from postfix_mtasts.adapters.tlsrpt_store import FILE_NAME
 from postfix_mtasts.commands.configuration import Source
 from postfix_mtasts.commands.failure import CommandError, ExitStatus
@@ -17,11 +20,9 @@ from postfix_mtasts.commands.report_cron import run_quietly
 from postfix_mtasts.commands.report_list import list_reports
 from postfix_mtasts.commands.report_sending import (
     WORKED_ON,
-    counts_in,
     days_of,
     domains_of,
     forget_old,
-    reports_in,
     send_again,
     send_due,
 )
@@ -133,7 +134,7 @@ def _list(path: Path, day: int | None, domain: str | None, *, as_json: bool) -> 
     if not _is_there(path):
         talk(f"nothing has been counted yet: there is no {path}")
         return ExitStatus.WRONG
-    with counts_in(path) as counts, reports_in(path) as reports:
+    with closing(SqliteCountReader(path)) as counts, closing(SqliteReportStore(path)) as reports:
         days = days_of(counts, day, lambda it: it >= day_of(time.time() - WORKED_ON))
         list_reports(counts, reports, days, domain, now=time.time(), as_json=as_json)
     return ExitStatus.WELL
@@ -147,7 +148,7 @@ def _show(
 ) -> ExitStatus:
     """Print the reports of *day*, else of yesterday, or write them to *folder*."""
     shown = 0
-    with counts_in(path) as counts:
+    with closing(SqliteCountReader(path)) as counts:
         chosen = day_of(time.time()) - 1 if day is None else day
         for name in domains_of(counts, chosen, domain):
             heading = build_heading(who, name, chosen)

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from postfix_mtasts.adapters.count_reader import SqliteCountReader
@@ -37,26 +37,6 @@ WORKED_ON = schedule.LATE_SECONDS + schedule.RETRY_SECONDS
 _MOST_TOLD = 20  # reports given up that are named
 
 
-@contextmanager
-def counts_in(path: Path) -> Iterator[SqliteCountReader]:
-    """Open the counts in the file at *path*."""
-    reader = SqliteCountReader(path)
-    try:
-        yield reader
-    finally:
-        reader.close()
-
-
-@contextmanager
-def reports_in(path: Path) -> Iterator[SqliteReportStore]:
-    """Open what is known of reports in the file at *path*."""
-    store = SqliteReportStore(path)
-    try:
-        yield store
-    finally:
-        store.close()
-
-
 def days_of(counts: CountStore, day: int | None, wanted: Callable[[int], bool]) -> list[int]:
     """Return *day* alone, or else the days with counts that are *wanted*."""
     return [day] if day is not None else list(filter(wanted, counts.days_with_counts()))
@@ -74,7 +54,7 @@ def forget_old(path: Path, config: Config) -> None:
     What is worked on, and what is known of destinations, is kept however short that is.
     """
     now, retention = time.time(), config.tlsrpt.retention
-    with counts_in(path) as counts, reports_in(path) as reports:
+    with closing(SqliteCountReader(path)) as counts, closing(SqliteReportStore(path)) as reports:
         counts.forget_before(day_of(now - max(retention, WORKED_ON)) - 1)
         reports.forget_before(day_of(now - max(retention, schedule.KEPT_SECONDS)))
 
@@ -89,7 +69,7 @@ def send_due(
 def send_again(path: Path, config: Config, who: Reporter, day: int, domain: str) -> ExitStatus:
     """Send the report on *domain* and *day* to all it goes to now."""
     date = build_date(day)
-    with counts_in(path) as counts:
+    with closing(SqliteCountReader(path)) as counts:
         if not domains_of(counts, day, domain):
             why = f"no sessions to {domain} on {date} are known (any more)"
             raise CommandError(ExitStatus.WRONG, why)
@@ -124,7 +104,11 @@ def _send(
     def is_worked_on(it: int) -> bool:
         return 0 <= now - day_start(it + 1) <= WORKED_ON
 
-    with _alone(path), counts_in(path) as counts, reports_in(path) as reports:
+    with (
+        _alone(path),
+        closing(SqliteCountReader(path)) as counts,
+        closing(SqliteReportStore(path)) as reports,
+    ):
         plans = {it: domains_of(counts, it, domain) for it in days_of(counts, day, is_worked_on)}
         read_to = counts.read_to()
         _warn_of_unread(plans, read_to, at_once=wishes.at_once)
