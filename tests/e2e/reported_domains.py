@@ -11,6 +11,7 @@ from tests.e2e.test_dane import MATCHES_NOTHING
 
 MAILBOX = "tls@reports.plain.test"
 ENDPOINT = "https://reports-https.plain.test/v1"
+STRICT = "strict.plain.test"
 BOGUS = "bogus"  # for TLSA records that cannot be validated
 
 Told = dict[str, tuple[int, int, dict[str, int]]]
@@ -134,6 +135,8 @@ DOMAINS = (
         certificate="untrusted",
         told={"no-policy-found": (3, 0, {})},
     ),
+    # Mail for this one leaves by the transport "requiretls", which nothing satisfies here.
+    Domain(name=STRICT, told={"no-policy-found": (2, 0, {})}),
     # Of this one the daemon notes a moment late that it was asked for.
     Domain(name=OVERRIDDEN, told={"no-policy-found": (3, 0, {})}),
     Domain(

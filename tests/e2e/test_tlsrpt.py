@@ -36,11 +36,14 @@ from tests.e2e.reported_domains import (
     REFUSED,
     REFUSING,
     ROUTED,
+    STRICT,
     Domain,
     told_in,
 )
 from tests.e2e.service import CHECKOUT
 from tests.e2e.smtp_receiver import Message, Receiver
+
+CONTRIB = CHECKOUT / "contrib" / "postfix"
 
 LOG = "file:/var/log/mail.log"
 DATAGRAMS = f"datagram:/var/spool/postfix/{POLICY_FOLDER}/tlsrpt.sock"
@@ -49,9 +52,11 @@ MAY_LAST = timedelta(seconds=120)
 
 # So that chain failures are logged also where mail flows all the same.
 MAIN_CF = f"""\
+{(CONTRIB / "requiretls.main.cf").read_text()}
 smtp_tls_loglevel = summary,untrusted
-transport_maps = inline:{{ {{ {ROUTED} = smtp:[{GATEWAY}]:25 }} }}
+transport_maps = inline:{{ {{ {ROUTED} = smtp:[{GATEWAY}]:25 }}, {{ {STRICT} = requiretls: }} }}
 """
+MASTER_CF = (CONTRIB / "requiretls.master.cf").read_text()
 MAIN_CF_3_10 = f"""\
 {MAIN_CF}smtp_tlsrpt_enable = yes
 smtp_tlsrpt_socket_name = {POLICY_FOLDER}/tlsrpt.sock
@@ -95,12 +100,11 @@ def life(
 
 def start_lab_3_7(labs: Path) -> Lab:
     """Start a lab where reports leave by the transport of contrib."""
-    contrib = CHECKOUT / "contrib" / "postfix"
-    routes = (contrib / "tls-report.main.cf").read_text()
+    routes = (CONTRIB / "tls-report.main.cf").read_text()
     return Lab(
         labs / "tlsrpt-3.7",
         main_cf=MAIN_CF + routes.replace("tls-reports@example.com", SENDER),
-        master_cf=(contrib / "tls-report.master.cf").read_text(),
+        master_cf=MASTER_CF + (CONTRIB / "tls-report.master.cf").read_text(),
     )
 
 
@@ -110,7 +114,7 @@ def start_lab_3_10(labs: Path, skip: Callable[[str], NoReturn]) -> Lab:
         tree = debian_tree("trixie")
     except NoTreeError as error:
         skip(f"there is no Postfix 3.10: {error}")
-    return Lab(labs / "tlsrpt-3.10", root=tree, main_cf=MAIN_CF_3_10)
+    return Lab(labs / "tlsrpt-3.10", root=tree, main_cf=MAIN_CF_3_10, master_cf=MASTER_CF)
 
 
 def live(lab: Lab, *, has_datagrams: bool) -> Life:
