@@ -75,9 +75,9 @@ def send_again(path: Path, config: Config, who: Reporter, day: int, domain: str)
             raise CommandError(ExitStatus.WRONG, why)
     outcome = _send(path, config, _wishes(config, who, at_once=True, again=True), day, domain)
     status = _tell(outcome)
-    if status is ExitStatus.WELL and not outcome.reports[ReportState.SENT]:
+    if not outcome.reports[ReportState.SENT]:
         why = f"nothing was sent: report --list --day {date} --domain {domain} says why"
-        raise CommandError(ExitStatus.WRONG, why)
+        raise CommandError(status if outcome.refused else ExitStatus.WRONG, why)
     return status
 
 

@@ -464,6 +464,17 @@ def test_resend_sends_a_report_again_under_its_id(
     assert "nothing was sent: report --list" in ran.err
 
 
+@pytest.mark.usefixtures("configure", "database")
+def test_what_is_to_be_sent_again_and_is_refused_is_told(
+    command: Command, dns: DnsServer, outbox: Path
+) -> None:
+    write_sendmail(outbox.parent / "bin" / "sendmail", "exit 75")
+    asks_for(dns, "example.com", "mailto:a@example.com")
+    ran = command("report", "--resend", f"{DATE}.example.com@sender.example")
+    assert ran.status == 75
+    assert f"nothing was sent: report --list --day {DATE} --domain example.com says why" in ran.err
+
+
 @pytest.mark.parametrize("who", [WHO, "contact: tls@sender.example"], ids=["complete", "unset"])
 def test_counts_older_than_the_retention_are_removed(
     command: Command, configure: Configure, database: Path, outbox: Path, who: str
