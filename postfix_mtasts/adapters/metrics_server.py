@@ -8,7 +8,8 @@ request a connection (RFC 9112 section 9.6), of which only the first line is rea
 follows changes nothing here.  GET and HEAD of ``/metrics``; else 404, 405, or 400.
 
 A page is made in a thread (`Page`), for it reads databases, and no look-up waits for
-that.
+that.  Where the disk hangs it is one thread that does, and whoever asks has 503 after
+`PAGE_SECONDS`.
 
 BUGS: there is no TLS, nor a password: listen on loopback, or where a firewall lets
 Prometheus alone in.
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 MAX_REQUEST: Final = 8192
 MAX_CLIENTS: Final = 16
 SECONDS: Final = 10.0
+PAGE_SECONDS: Final = 8.0
 HOLD: Final = 1.0
 
 _END_OF_HEADER: Final = b"\r\n\r\n"
@@ -40,6 +42,7 @@ _REASONS: Final = {
     405: "Method Not Allowed",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
+    503: "Service Unavailable",
 }
 
 
@@ -85,16 +88,17 @@ class Page:
         self._counted = counted
         self._read = read
         self._ticks = ticks
-        self._making = asyncio.Lock()
-        self._made: tuple[float, bytes] | None = None
+        self._begun = float("-inf")
+        self._made: asyncio.Future[bytes] | None = None
 
     async def __call__(self) -> bytes:
-        """Return the page."""
-        async with self._making:
-            now = self._ticks()
-            if self._made is None or now - self._made[0] >= HOLD:
-                self._made = (now, await asyncio.to_thread(self._make, self._counted()))
-            return self._made[1]
+        """Return the page; one that is still being made is waited for, whoever began it."""
+        now = self._ticks()
+        if self._made is None or (self._made.done() and now - self._begun >= HOLD):
+            self._begun = now
+            loop = asyncio.get_running_loop()
+            self._made = loop.run_in_executor(None, self._make, self._counted())
+        return await asyncio.shield(self._made)
 
     def _make(self, counted: list[Metric | Histogram]) -> bytes:
         return self._exposition.build_page([*counted, *self._read()])
@@ -141,7 +145,10 @@ class MetricsServer:
         if method not in (b"GET", b"HEAD"):
             return build_response(405)
         try:
-            page = await self._page()
+            async with asyncio.timeout(PAGE_SECONDS):
+                page = await self._page()
+        except TimeoutError:
+            return build_response(503)
         except Exception:  # the outermost frame of a task: a bug must not end the daemon
             log.exception("metrics: internal error")
             return build_response(500)

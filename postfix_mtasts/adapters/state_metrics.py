@@ -10,6 +10,9 @@ Files are opened for each look, to read only, and within `BUSY_SECONDS` and
 file is missing, locked or damaged its metrics are absent, and ``…_readable`` is 0.
 
 Labels are words that this program knows; whatever else a file holds is "other".
+
+BUGS: of a collector that is fed by datagrams alone nothing tells that it is alive.
+Reports are told of only once they are to be handed over.
 """
 
 import sqlite3

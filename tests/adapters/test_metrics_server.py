@@ -224,6 +224,29 @@ async def test_a_page_is_made_in_a_thread_and_once_a_second_however_many_ask() -
     assert threading.get_ident() not in exposition.threads
 
 
+@story
+async def test_a_disk_that_hangs_holds_one_thread_and_is_told_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metrics_server, "PAGE_SECONDS", 0.01)
+    hangs, begun = threading.Event(), []
+
+    def read() -> list[Metric]:
+        begun.append(1)
+        hangs.wait()
+        return []
+
+    ticks = iter(range(0, 1000, 10))
+    page = Page(FakeExposition(), counted=list, read=read, ticks=lambda: float(next(ticks)))
+    async with serving() as served:
+        served.page = page.__call__  # type: ignore[method-assign] # the real thing
+        for _ in range(3):
+            assert status_of(await served.ask(b"GET /metrics HTTP/1.1\r\n\r\n")) == 503
+        hangs.set()
+        assert await page() == b"1"
+        assert len(begun) == 1
+
+
 def test_a_missing_library_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     monkeypatch.delitem(sys.modules, "postfix_mtasts.adapters.exposition", raising=False)
