@@ -4,9 +4,13 @@ Each instance (postmulti(1)) is a configuration folder.  The first is the defaul
 one, or that of the environment's MAIL_CONFIG; those of multi_instance_directories
 follow, if they are enabled.
 
+Postfix 3.10 and later, asked within two seconds of an edit, forgets MAIL_CONFIG and
+"-c" when it tells of config_directory, and all versions wait until they have passed.
+
 LIMITS: `command.MAX_OUTPUT` of each output; `MAX_INSTANCES`.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +37,7 @@ _MAX_MAKEDEFS = 200_000  # octets of makedefs.out
 
 def find_folders() -> tuple[str, ...]:
     """Return the configuration folder of each instance; raises `CommandFailedError`."""
-    default = run_well(["postconf", "-h", "config_directory"]).strip()
+    default = os.environ.get("MAIL_CONFIG") or _default_folder()
     others = _value(default, "multi_instance_directories").replace(",", " ").split()
     enabled = [each for each in others if _value(each, "multi_instance_enable") == "yes"]
     return tuple(dict.fromkeys([default, *enabled]))[:MAX_INSTANCES]
@@ -83,6 +87,10 @@ def reload(folder: str) -> bool:
         return False
     run_well(["postfix", "-c", folder, "reload"])
     return True
+
+
+def _default_folder() -> str:
+    return run_well(["postconf", "-h", "config_directory"]).strip()
 
 
 def _asked(folder: str, *words: str) -> str:

@@ -161,8 +161,9 @@ def _old_settings(setup: Setup) -> Sequence[Diagnosis]:
     there = [name for name in _OLD_SETTINGS if setup.written.get(name)]
     if not there:
         return ()
-    text = f"of an older Postfix, and passed over: {', '.join(there)}"
     level = setup.setting("smtp_tls_security_level")
+    passed_over = ", and passed over" if level else ""
+    text = f"of an older Postfix{passed_over}: {', '.join(there)}"
     kept = () if level else (Change(name="smtp_tls_security_level", value=level_of(setup)),)
     if kept and kept[0].value == Level.NONE.value:
         kept = ()  # of which more is said elsewhere

@@ -85,7 +85,17 @@ def test_the_enabled_instances_are_found(tmp_path: Path, monkeypatch: pytest.Mon
     disabled = instance(tmp_path / "off")
     default = instance(tmp_path / "etc", f"multi_instance_directories = {enabled}, {disabled}\n")
     monkeypatch.setenv("MAIL_CONFIG", default)
+    monkeypatch.setattr(postconf, "_default_folder", _edited_just_now)
     assert postconf.find_folders() == (default, enabled)
+
+
+def test_without_mail_config_postconf_knows_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MAIL_CONFIG", raising=False)
+    assert postconf.find_folders()[0] == "/etc/postfix"
+
+
+def _edited_just_now() -> str:
+    return "/etc/postfix"  # says Postfix 3.10 then
 
 
 def test_a_folder_without_main_cf_is_an_error(tmp_path: Path) -> None:

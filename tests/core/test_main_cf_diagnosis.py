@@ -144,6 +144,7 @@ def test_old_settings_go_and_what_they_meant_stays(
     settings: dict[str, Any], changes: list[tuple[str, str | None]]
 ) -> None:
     said = found(**settings)["old settings"]
+    assert ("passed over" in said.text) is ("smtp_tls_security_level" not in settings)
     assert said.grade is Grade.WARNING
     assert [(change.name, change.value) for change in said.changes] == changes
 
