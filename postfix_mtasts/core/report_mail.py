@@ -14,17 +14,16 @@ spaces and no control characters, and the one text that does not, the name of
 the organization, stands in the body alone.  The same arguments always give the
 same octets, the boundary and the Message-ID included.
 
+Each recipient gets a mail of its own, for each is a destination with its own tries.
 The mail ends its lines in CR LF, none longer than 998 octets (RFC 5322 section
-2.1.1).  It is ASCII, except that a recipient may have a local part that is not;
+2.1.1).  It is ASCII, except that the recipient may have a local part that is not;
 such a mail needs SMTPUTF8, as its recipient does (RFC 6532).
 """
 
 import quopri
 from base64 import encodebytes
-from collections.abc import Sequence
 from hashlib import sha256
 
-from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.tlsrpt_record import Address
 from postfix_mtasts.core.tlsrpt_report import Document, Heading
 from postfix_mtasts.core.utc import build_date, build_rfc5322
@@ -34,9 +33,6 @@ SIGNED_FIELDS = (
     *("TLS-Report-Domain", "TLS-Report-Submitter", "TLS-Required", "Auto-Submitted"),
 )
 """The header fields that a DKIM signature should cover (sections 3 and 5.3)."""
-
-MAX_RECIPIENTS = 100
-"""No mail is written to more (RFC 5321 section 4.5.3.1.8)."""
 
 _CRLF = "\r\n"
 _FOLD = "\r\n "
@@ -53,19 +49,15 @@ Contact: {contact}
 
 
 def build_report_mail(
-    heading: Heading, document: Document, recipients: Sequence[Address], *, now: float
+    heading: Heading, document: Document, recipient: Address, *, now: float
 ) -> bytes:
-    """Return the mail that takes *document* to *recipients*.
+    """Return the mail that takes *document* to *recipient*.
 
     *now*: seconds since the epoch, for the Date.
-
-    Raises ParseError where there are no recipients or more than MAX_RECIPIENTS.
     """
-    if not 0 < len(recipients) <= MAX_RECIPIENTS:
-        raise ParseError(f"a mail to {len(recipients)} recipients")
-    boundary = f"=_{_digest(heading, recipients)[:32]}"
+    boundary = f"=_{_digest(heading, recipient)[:32]}"
     lines = (
-        *_header(heading, recipients, now),
+        *_header(heading, recipient, now),
         'Content-Type: multipart/report; report-type="tlsrpt";' + _FOLD + f'boundary="{boundary}"',
         "",
         f"--{boundary}",
@@ -92,13 +84,13 @@ def is_accepted(status: int) -> bool:
     return 200 <= status < 300  # noqa: PLR2004 - RFC 9110 section 15.3
 
 
-def _header(heading: Heading, recipients: Sequence[Address], now: float) -> tuple[str, ...]:
+def _header(heading: Heading, recipient: Address, now: float) -> tuple[str, ...]:
     domain, submitter = heading.domain, heading.reporter.domain
     subject = (f"Report Domain: {domain}", f"Submitter: {submitter}")
-    message_id = f"{_digest(heading, recipients)[32:]}.tlsrpt@{submitter}"
+    message_id = f"{_digest(heading, recipient)[32:]}.tlsrpt@{submitter}"
     return (
         f"From: {heading.reporter.sender}",
-        "To: " + f",{_FOLD}".join(map(str, recipients)),
+        f"To: {recipient}",
         f"Date: {build_rfc5322(now)}",
         f"Message-ID:{_FOLD}<{message_id}>",
         "Subject: " + _FOLD.join((*subject, f"Report-ID: <{heading.report_id}>")),
@@ -110,9 +102,9 @@ def _header(heading: Heading, recipients: Sequence[Address], now: float) -> tupl
     )
 
 
-def _digest(heading: Heading, recipients: Sequence[Address]) -> str:
-    """Return 64 digits that another mail does not have: of this report to these recipients."""
-    return sha256("\n".join((heading.report_id, *map(str, recipients))).encode()).hexdigest()
+def _digest(heading: Heading, recipient: Address) -> str:
+    """Return 64 digits that another mail does not have: of this report to *recipient*."""
+    return sha256(f"{heading.report_id}\n{recipient}".encode()).hexdigest()
 
 
 def _note(heading: Heading, document: Document) -> tuple[str, ...]:

@@ -166,7 +166,7 @@ class Courier:
         [recipient] = parse_addresses(handover.to)
         heading = self._heading(handover)
         message = self._ways.sign(
-            build_report_mail(heading, document, [recipient], now=self._clock())
+            build_report_mail(heading, document, recipient, now=self._clock())
         )
         sender = heading.reporter.sender
         return await self._ways.mailer.send(message, sender=sender, recipient=recipient)

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from postfix_mtasts.adapters.dkim_signer import DkimSigner
 from postfix_mtasts.core.errors import ConfigError
 from postfix_mtasts.core.report_mail import SIGNED_FIELDS, build_report_mail
-from postfix_mtasts.core.tlsrpt_record import parse_addresses
+from postfix_mtasts.core.tlsrpt_record import Address
 from postfix_mtasts.core.tlsrpt_report import Document, build_heading, parse_reporter
 
 REPORTER = parse_reporter(
@@ -24,7 +24,7 @@ REPORTER = parse_reporter(
 MAIL = build_report_mail(
     build_heading(REPORTER, "example.com", 20_000),
     Document(name="x.json.gz", media_type="application/tlsrpt+gzip", data=b"x" * 500),
-    parse_addresses("mailto:tlsrpt@example.com"),
+    Address(local="tlsrpt", domain="example.com"),
     now=0.0,
 )
 needs_dkimpy = pytest.mark.skipif(

@@ -35,7 +35,7 @@ from postfix_mtasts.core.tally import (
 )
 from postfix_mtasts.core.tls_event import ResultType
 from postfix_mtasts.core.tlsrpt_datagram import parse_datagram
-from postfix_mtasts.core.tlsrpt_record import parse_addresses
+from postfix_mtasts.core.tlsrpt_record import Address
 from postfix_mtasts.core.tlsrpt_report import (
     build_document,
     build_heading,
@@ -96,9 +96,9 @@ def mails(domains: int) -> Iterator[bytes]:
         heading = build_heading(REPORTER, domain, DAY)
         report = build_report(heading, counts_of(domain))
         if report is not None:
-            recipients = parse_addresses(f"mailto:tlsrpt@{domain}")
+            recipient = Address(local="tlsrpt", domain=domain)
             document = build_document(heading, report)
-            yield build_report_mail(heading, document, recipients, now=0.0)
+            yield build_report_mail(heading, document, recipient, now=0.0)
 
 
 def datagrams() -> Iterator[bytes]:

@@ -8,15 +8,13 @@ from email.message import EmailMessage
 
 import pytest
 
-from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.report_mail import (
-    MAX_RECIPIENTS,
     SIGNED_FIELDS,
     build_post_fields,
     build_report_mail,
     is_accepted,
 )
-from postfix_mtasts.core.tlsrpt_record import Address, parse_addresses
+from postfix_mtasts.core.tlsrpt_record import Address
 from postfix_mtasts.core.tlsrpt_report import (
     Document,
     Heading,
@@ -35,17 +33,17 @@ REPORTER = parse_reporter(
 HEADING = build_heading(REPORTER, "example.com", parse_date("2026-08-01"))
 REPORT = b'{"policies":[]}' * 50
 DOCUMENT = build_document(HEADING, REPORT)
-TO = parse_addresses("mailto:tlsrpt@example.com")
+TO = Address(local="tlsrpt", domain="example.com")
 NOW = 1785549600.0
 
 
 def mail(
     heading: Heading = HEADING,
     document: Document = DOCUMENT,
-    recipients: tuple[Address, ...] = TO,
+    recipient: Address = TO,
     now: float = NOW,
 ) -> bytes:
-    return build_report_mail(heading, document, recipients, now=now)
+    return build_report_mail(heading, document, recipient, now=now)
 
 
 def parsed(data: bytes) -> EmailMessage:
@@ -145,7 +143,7 @@ def test_the_same_arguments_give_the_same_octets_and_others_another_message_id()
         for data in (
             mail(),
             mail(now=NOW + 1),
-            mail(recipients=parse_addresses("mailto:other@example.com")),
+            mail(recipient=Address(local="other", domain="example.com")),
             mail(build_heading(REPORTER, "example.com", HEADING.day + 1)),
             mail(build_heading(REPORTER, "example.net", HEADING.day)),
         )
@@ -159,31 +157,19 @@ def test_the_longest_names_break_no_limit() -> None:
         organization="x" * 200, contact="l" * 64 + "@" + name, sender="l" * 64 + "@" + name
     )
     heading = build_heading(reporter, name, HEADING.day)
-    recipients = (Address(local="r" * 64, domain=name),) * MAX_RECIPIENTS
-    data = mail(heading, build_document(heading, REPORT), recipients)
+    recipient = Address(local="r" * 64, domain=name)
+    data = mail(heading, build_document(heading, REPORT), recipient)
     lines = data.split(b"\r\n")
     assert max(map(len, lines)) <= 998
     message = parsed(data)
-    assert len(message["To"].addresses) == MAX_RECIPIENTS
+    assert [address.addr_spec for address in message["To"].addresses] == [str(recipient)]
     *_, report = message.iter_parts()
     assert report.get_filename() == build_document(heading, REPORT).name
 
 
-def test_every_recipient_of_a_uri_is_named() -> None:
-    recipients = parse_addresses("mailto:a@example.com%2Cb%2Bc@example.net")
-    to = parsed(mail(recipients=recipients))["To"]
-    assert [address.addr_spec for address in to.addresses] == ["a@example.com", "b+c@example.net"]
-
-
 def test_a_local_part_beyond_ascii_is_utf_8() -> None:
-    data = mail(recipients=parse_addresses("mailto:%C3%A9@example.com"))
+    data = mail(recipient=Address(local="é", domain="example.com"))
     assert "\r\nTo: é@example.com\r\n".encode() in data
-
-
-def test_a_mail_to_nobody_or_to_the_world_is_refused() -> None:
-    for recipients in ((), TO * (MAX_RECIPIENTS + 1)):
-        with pytest.raises(ParseError, match="recipients"):
-            mail(recipients=recipients)
 
 
 def test_lines_end_in_cr_lf_and_nowhere_else() -> None:

@@ -84,11 +84,11 @@ def headings(draw: st.DrawFn) -> Heading:
 
 
 @st.composite
-def recipients(draw: st.DrawFn) -> tuple[Address, ...]:
+def recipients(draw: st.DrawFn) -> Address:
     try:
-        return parse_addresses(draw(URIS))
+        return draw(st.sampled_from(parse_addresses(draw(URIS))))
     except ParseError:
-        return parse_addresses("mailto:a@example.com")
+        return Address(local="a", domain="example.com")
 
 
 def names(head: bytes) -> list[str]:
@@ -100,7 +100,7 @@ def names(head: bytes) -> list[str]:
 @FUZZ
 @given(headings(), recipients(), st.lists(st.tuples(findings(), st.integers(1, 9)), min_size=1))
 def test_nothing_that_is_reported_changes_the_shape_of_the_mail(
-    heading: Heading, to: tuple[Address, ...], counts: list[tuple[Finding, int]]
+    heading: Heading, to: Address, counts: list[tuple[Finding, int]]
 ) -> None:
     report = build_report(heading, counts)
     assert report is not None
