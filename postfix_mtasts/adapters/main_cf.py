@@ -146,7 +146,10 @@ def _put_back(main_cf: Path, octets: bytes, status: os.stat_result, copy: Path) 
 
 
 def _write(path: Path, octets: bytes, status: os.stat_result) -> None:
-    """Let *path* have *octets* all at once, with the owner and mode of *status*."""
+    """Let *path* have *octets* all at once, with the owner, mode and times of *status*.
+
+    Of the times too: Postfix waits two seconds for the end of an edit just made.
+    """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -154,6 +157,7 @@ def _write(path: Path, octets: bytes, status: os.stat_result) -> None:
             os.fchmod(file.fileno(), status.st_mode & 0o7777)
             file.write(octets)
             file.flush()
+            os.utime(file.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
             os.fsync(file.fileno())
         Path(name).replace(path)
     except BaseException:

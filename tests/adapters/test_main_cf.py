@@ -123,6 +123,12 @@ def kept(path: Path) -> tuple[int, int]:
     return stat.S_IMODE(status.st_mode), status.st_gid
 
 
+def test_the_way_back_leads_to_the_time_of_before(folder: Path) -> None:
+    os.utime(folder / "main.cf", (1e9, 1e9))
+    restore(changed(folder))
+    assert (folder / "main.cf").stat().st_mtime == 1e9
+
+
 def test_owner_and_mode_outlive_the_change_and_the_way_back(folder: Path) -> None:
     main_cf = folder / "main.cf"
     if os.geteuid() == 0:
