@@ -23,7 +23,7 @@ BUSY_SECONDS: Final = 30.0
 """So long another process may hold the database."""
 
 KEPT_DAYS: Final = 4
-"""The newest days that have counts, never forgotten, however wrong the clock is.
+"""The newest days that have counts, or a history, never forgotten, however wrong the clock is.
 
 Today, the two days before, of which reports may still be sent, and one that is none:
 a clock that was ahead once has counted something on it.
@@ -31,6 +31,7 @@ a clock that was ahead once has counted something on it.
 
 _DAYS: Final = "SELECT DISTINCT day FROM tally ORDER BY day"
 _OLDEST_KEPT: Final = "SELECT DISTINCT day FROM tally ORDER BY day DESC LIMIT 1 OFFSET ?"
+_OLDEST_ASKED: Final = "SELECT day FROM days_asked ORDER BY day DESC LIMIT 1 OFFSET ?"
 # CROSS JOIN: SQLite knows nothing of how many there are, and would go through the whole day.
 _DOMAINS: Final = """SELECT DISTINCT domain FROM tally CROSS JOIN kinds ON id = kind
     WHERE day = ? AND count > 0 ORDER BY domain"""
@@ -103,17 +104,20 @@ class SqliteCountReader:
 
 
 def _forget(connection: sqlite3.Connection, day: int) -> int:
-    kept = connection.execute(_OLDEST_KEPT, (KEPT_DAYS - 1,)).fetchone()
-    if kept is None:
-        return 0
-    oldest = min(day, *kept)
+    if policy_history.has_tables(connection):
+        policy_history.forget_before(connection, _oldest(connection, _OLDEST_ASKED, day))
+    oldest = _oldest(connection, _OLDEST_KEPT, day)
     removed = connection.execute("DELETE FROM tally WHERE day < ?", (oldest,)).rowcount
     if removed:
         connection.execute(_FORGET_KINDS)
         connection.execute(_FORGET_POLICIES)
-    if policy_history.has_tables(connection):
-        policy_history.forget_before(connection, oldest)
     return removed
+
+
+def _oldest(connection: sqlite3.Connection, newest: str, day: int) -> int:
+    """Return *day*, or an earlier one so that `KEPT_DAYS` of those that *newest* finds are kept."""
+    kept = connection.execute(newest, (KEPT_DAYS - 1,)).fetchone()
+    return 0 if kept is None else min(day, *kept)
 
 
 def _parsed(rows: list[tuple[int, str, str, str, str, int]]) -> Iterator[tuple[Row, int]]:

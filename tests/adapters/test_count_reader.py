@@ -66,9 +66,10 @@ def test_old_days_are_forgotten_and_the_collector_counts_on(path: Path) -> None:
     connection.close()
 
 
-def test_what_was_in_force_is_forgotten_with_the_counts(path: Path) -> None:
+@pytest.mark.parametrize("has_counts", [True, False])
+def test_what_was_in_force_is_forgotten_like_the_counts(path: Path, *, has_counts: bool) -> None:
     days = range(DAY, DAY + KEPT_DAYS + 1)
-    store_counts(path, [(row("b.example", day=day), 3) for day in days])
+    store_counts(path, [(row("b.example", day=day), 3) for day in days if has_counts])
     with sqlite3.connect(path) as connection:
         policy_history.make_tables(connection)
         policy_history.mark_days(connection, dict.fromkeys(days, False))
