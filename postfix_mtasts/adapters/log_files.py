@@ -58,13 +58,12 @@ class LineReader:
         self._parser.calendar = Calendar(latest=latest, year=self._year, local=local_time)
         lines = []
         matters, parse = self._matters, self._parser.parse
-        for raw in octets.split(b"\n"):
-            if matters(raw):
-                line = parse(raw)
-                if line is not None:
-                    lines.append(line)
-                elif is_damaged(raw):
-                    bad["log-line"] += 1
+        for raw in filter(matters, octets.split(b"\n")):
+            line = parse(raw)
+            if line is not None:
+                lines.append(line)
+            elif is_damaged(raw):
+                bad["log-line"] += 1
         return lines
 
 

@@ -151,7 +151,7 @@ def rows_of_event(event: TlsEvent, in_force: InForce, *, tls_logged: bool) -> tu
     sent = event.datagram is DatagramFate.SENT
     if event.ours and not sent:
         return ()
-    told = event._replace(ours=False)
+    told = event._replace(ours=False) if event.ours else event
     findings = findings_of_event(told, in_force, tls_logged=tls_logged)
     if event.ours:
         return tuple(_rows(day, findings, Origin.OURS, Origin.OURS_FURTHER))

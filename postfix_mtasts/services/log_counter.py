@@ -23,6 +23,7 @@ more; of a log that is silent that is stored every `READ_TO_SECONDS`.
 
 import json
 import logging
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Collection
 from typing import Final
@@ -67,6 +68,7 @@ READ_TO_SECONDS: Final = 60.0
 
 _MAX_TRIED: Final = 1000
 _ESTABLISHED: Final = b"TLS connection established to "
+_LATELY: Final = 60.0  # seconds in which it is not looked for such a line again
 
 
 class LogCounter:
@@ -213,9 +215,10 @@ class LogCounter:
     def _count(self, lines: Collection[LogLine], now: float, patience: float) -> None:
         events: Counter[TlsEvent] = Counter()
         feed: Callable[[LogLine], tuple[TlsEvent, ...]] = self._tracker.feed
+        due = -math.inf if self._tls_logged is None else self._tls_logged + _LATELY
         for line in lines:
-            if _ESTABLISHED in line.text[:64]:
-                self._tls_logged = line.when
+            if line.when >= due and _ESTABLISHED in line.text[:64]:
+                self._tls_logged, due = line.when, line.when + _LATELY
             for event in feed(line):
                 if event.outcome is Outcome.UNSEEN and not self._is_tls_logged(line.when):
                     continue
