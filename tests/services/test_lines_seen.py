@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 from postfix_mtasts.ports import Counted, Written
 from postfix_mtasts.services.datagram_counter import DatagramCounter
 from tests.services.test_collector import (
@@ -28,8 +30,11 @@ class Watched(Store):
         return written
 
 
-def test_lines_are_told_once_however_often_it_takes_to_store_them() -> None:
-    store = Watched(Written.LATER, Written.LATER)
+@pytest.mark.parametrize("answers", [(), (Written.LATER,), (Written.LATER, Written.LATER)])
+def test_lines_are_told_once_however_often_it_takes_to_store_them(
+    answers: tuple[Written, ...],
+) -> None:
+    store = Watched(*answers)
     counter = counter_of(Log(LINES, step=2), store)
     read_whole(counter)
     assert counter.write()
