@@ -40,7 +40,7 @@ def parse_document(reply: Reply) -> Document | None:
         raise CommandError(_ENDS[reply.status], f"the daemon says: {reply.text}")
     try:
         document = json.loads(reply.text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for "[[[…"
         document = None
     if not isinstance(document, dict):
         raise CommandError(ExitStatus.WRONG, f"the daemon's answer is no JSON: {reply.text[:60]!r}")

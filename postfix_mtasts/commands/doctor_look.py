@@ -5,6 +5,7 @@ Each look has its own limit of time below `SECONDS`, which is that of them all.
 
 import asyncio
 import os
+import shlex
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,7 +55,8 @@ def _setups() -> tuple[tuple[Setup, ...], tuple[Diagnosis, ...]]:
         try:
             setups.append(postconf.read_setup(folder))
         except CommandFailedError as error:
-            fault = wrong("Postfix", str(error), f"postfix -c {folder} check")
+            check = shlex.join(["postfix", "-c", folder, "check"])
+            fault = wrong("Postfix", str(error), check)
             faults.append(replace(fault, instance=folder))
     return tuple(setups), tuple(faults)
 

@@ -11,6 +11,7 @@ from postfix_mtasts.adapters import postconf
 from postfix_mtasts.adapters.command import SEARCH_PATH, CommandFailedError
 from postfix_mtasts.adapters.main_cf import change_with_backup
 from postfix_mtasts.commands.doctor_host import _daemon
+from postfix_mtasts.commands.doctor_look import _setups
 from postfix_mtasts.commands.doctor_postfix import _mend_level
 from postfix_mtasts.commands.doctor_words import describe
 from postfix_mtasts.commands.terminal import Paint
@@ -196,6 +197,15 @@ def test_instances_are_named_where_there_are_several_and_strange_text_is_defused
     assert lines[1] == "WRONG  map  [/etc/one] bad ?[31m"
     assert lines[3] == "warn   map  [/etc/two] bad"
     assert lines[-1].startswith("This host is not protected: 2 things to mend; postfix-mtasts")
+
+
+@needs_postfix
+def test_the_name_of_a_broken_instance_is_no_command(
+    etc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postconf, "find_folders", lambda: (f"{etc}/x;reboot",))
+    _, (fault,) = _setups()
+    assert fault.mend == f"postfix -c '{etc}/x;reboot' check"
 
 
 def test_a_mend_that_cannot_be_shown_as_it_is_is_none_to_paste() -> None:

@@ -335,6 +335,7 @@ def test_a_daemon_that_is_not_there_is_told_with_its_socket(command: Command, co
         ("NOTFOUND ", 1, "the daemon does not explain"),
         ("OK {", 1, "the daemon's answer is no JSON: '{'"),
         ("OK []", 1, "the daemon's answer is no JSON: '[]'"),
+        pytest.param(f"OK {'[' * 90_000}", 1, "the daemon's answer is no JSON: '[[", id="[[[…"),
     ],
 )
 def test_a_daemon_that_does_not_explain_is_told(
