@@ -335,7 +335,9 @@ def test_a_daemon_that_is_not_there_is_told_with_its_socket(command: Command, co
         ("NOTFOUND ", 1, "the daemon does not explain"),
         ("OK {", 1, "the daemon's answer is no JSON: '{'"),
         ("OK []", 1, "the daemon's answer is no JSON: '[]'"),
-        pytest.param(f"OK {'[' * 90_000}", 1, "the daemon's answer is no JSON: '[[", id="[[[…"),
+        pytest.param(
+            f"OK {'[' * 90_000}", 1, f"the daemon's answer is no JSON: '{'[' * 60}'", id="[[[…"
+        ),
     ],
 )
 def test_a_daemon_that_does_not_explain_is_told(
