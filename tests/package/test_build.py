@@ -5,7 +5,11 @@ import pwd
 import re
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.package.conftest import CHECKOUT, build
 
@@ -23,21 +27,28 @@ def exported(folder: Path) -> Path:
     return folder
 
 
-def test_every_build_has_the_same_bytes_whoever_builds_where_and_from_what(
-    package: Path, tmp_path: Path
-) -> None:
-    copy = exported(tmp_path / "another-name")
-    output = tmp_path / "output"
-    output.mkdir()
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Return a folder that every user may enter, which those of pytest are not."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         folder.chmod(0o755)
+        yield folder
+
+
+def test_every_build_has_the_same_bytes_whoever_builds_where_and_from_what(
+    package: Path, open_folder: Path
+) -> None:
+    copy = exported(open_folder / "another-name")
+    output = open_folder / "output"
+    output.mkdir()
     os.chown(output, NOBODY, -1)
 
     other = build(
         copy,
         output,
         *("setpriv", f"--reuid={NOBODY}", "--clear-groups"),
-        *("env", "TZ=Asia/Tokyo", "LC_ALL=de_DE.UTF-8", f"TMPDIR={output}", "HOME=/nonexistent"),
+        *("env", "TZ=Asia/Tokyo", "LC_ALL=POSIX", f"TMPDIR={output}", "HOME=/nonexistent"),
         *("sh", "-c", 'umask 077 && exec "$@"', "sh"),
     )
 

@@ -33,7 +33,7 @@ _RESTLESS = (
     *("/tmp", "/var/tmp"),  # noqa: S108 - nothing is put there
     *("/var/lib/dpkg", "/var/lib/apt", "/var/lib/systemd/timers", "/var/lib/systemd/random-seed"),
     *("/var/lib/postfix", "/var/spool/postfix/active", "/var/spool/postfix/defer"),
-    "/var/spool/postfix/deferred",
+    *("/var/spool/postfix/deferred", "/var/spool/postfix/pid"),
     *("/var/spool/postfix/incoming", "/var/spool/postfix/maildrop", "/var/spool/postfix/public"),
 )
 _BACKUPS = ("/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-")
