@@ -58,6 +58,7 @@ class JournalHandler(logging.Handler):
 
     def __init__(self, path: Path, otherwise: logging.Handler) -> None:
         super().__init__()
+        self.setFormatter(logging.Formatter("%(message)s"))  # or basicConfig sets one with a prefix
         self._path = str(path)
         self._otherwise = otherwise
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -75,6 +75,15 @@ def test_a_decision_carries_its_fields(journal: socket.socket, handler: JournalH
     }
 
 
+def test_an_entry_begins_with_what_it_says(
+    journal: socket.socket, handler: JournalHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "root", logging.RootLogger(logging.INFO))
+    logging.basicConfig(handlers=[handler], level="INFO", force=True)  # as the commands do
+    logging.root.info("answer domain=example.com")
+    assert heard(journal)["MESSAGE"] == "answer domain=example.com"
+
+
 def test_another_line_carries_its_priority_and_no_fields_of_ours(
     journal: socket.socket, handler: JournalHandler
 ) -> None:
