@@ -156,12 +156,12 @@ class Machine:
         """Return a connection to the daemon, as Postfix makes it."""
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(20)
-        connection.connect(os.fspath(self.path(f"{SOCKETS}/policy.sock")))
+        try:
+            connection.connect(os.fspath(self.path(f"{SOCKETS}/policy.sock")))
+        except OSError:
+            connection.close()
+            raise
         return connection
-
-    def query(self, domain: str) -> str:
-        """Return in words what the daemon says of *domain*."""
-        return self.run("postfix-mtasts", "query", domain)
 
     def counted(self, domain: str) -> int:
         """Return how many sessions to *domain* are stored."""
