@@ -74,11 +74,13 @@ class Journal:
         self._matters = build_journal_filter(own_senders)
         self._process: subprocess.Popen[bytes] | None = None
         self._rest = b""
+        self._overlong = False  # what comes next is the rest of an entry that was too long
         self._given, self._since = "", 0.0  # where to go on
         self._cursor, self._realtime = "", 0  # of the last entry read; microseconds
         self._lost = False  # the journal does not know the cursor
         self._heard = False  # journalctl has printed anything since it was started
         self._not_before = -1.0
+        self._told = False  # that it cannot be read
 
     def resume(self, position: str, since: float = 0.0) -> None:
         """Go on behind *position*, or begin at *since*."""
@@ -133,7 +135,7 @@ class Journal:
             log.warning("%s: %s", self._program[0], error.strerror)
             self._not_before = self._ticks() + RESTART_SECONDS
             return False
-        self._heard = False
+        self._heard = self._overlong = False
         return True
 
     def _beginning(self) -> str:
@@ -149,9 +151,11 @@ class Journal:
     def _read(self, octets: bytes) -> LogRead:
         *entries, self._rest = (self._rest + octets).split(b"\n")
         bad: Counter[str] = Counter()
+        if self._overlong and entries:
+            entries, self._overlong = entries[1:], False  # its tail looks like an entry
         if len(self._rest) > MAX_ENTRY:
-            self._rest = b""
-            bad["journal-long"] += 1
+            bad["journal-long"] += not self._overlong
+            self._rest, self._overlong = b"", True
         lines = []
         for entry in entries:
             if self._note(entry) and self._matters(entry):
@@ -183,6 +187,9 @@ class Journal:
             log.warning("the journal does not know where it was left; going on by the time")
             self._lost = True
             return LogRead(position=self._position(), more=True)
+        if refused and not self._told:
+            log.warning("journalctl gave nothing (status %d): may this user read it?", status)
+            self._told = True
         bad = (("journal-ended", 1),) if self._follow or status else ()
         self._not_before = self._ticks() + RESTART_SECONDS
         return LogRead(position=self._position(), bad=bad, ended=not self._follow, blind=True)

@@ -1,11 +1,13 @@
 """The journal through a journalctl by script, and through the real one on real journal files."""
 
+import itertools
 import json
 import shutil
 import stat
 import struct
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,23 @@ def test_a_cursor_that_the_journal_forgot_gives_way_to_the_time(script: Script) 
     script.does("\n".join([entry(4), entry(5), entry(6), ""]))
     assert drain(again)[0] == [6]
     assert f"--since=@{NOW + 5e-6:.6f}" in script.words()
+
+
+def test_a_journal_that_cannot_be_read_is_told_of_once(
+    script: Script, caplog: pytest.LogCaptureFixture
+) -> None:
+    script.does("", status=1)
+    now = itertools.count(step=10.0)
+    source = Journal([str(script.path)], follow=True, clock=lambda: NOW, ticks=lambda: next(now))
+    deadline = time.monotonic() + SOON
+    ended = 0
+    while ended < 2 and time.monotonic() < deadline:
+        ended += dict(source.read().bad).get("journal-ended", 0)
+    source.close()
+    assert (ended, caplog.messages) == (
+        2,
+        ["journalctl gave nothing (status 1): may this user read it?"],
+    )
 
 
 def test_bad_entries_are_counted(script: Script) -> None:
@@ -221,10 +240,10 @@ def test_real_entries_are_read_whatever_is_in_them(files: RealJournal) -> None:
     )
     source = files.opened()
     texts: dict[int, bytes] = {}
-    bad: dict[str, int] = {}
+    bad: Counter[str] = Counter()
     while not (read := source.read()).ended:
         texts |= {line.origin.pid: line.text for line in read.lines}
-        bad |= dict(read.bad)
+        bad += Counter(dict(read.bad))
     assert texts.pop(4) == b"x" * 4000
     assert texts == {1: b"text", 2: b"\xff\x00 binary \n two", 5: b"five"}
     assert bad == {"journal-long": 1}
