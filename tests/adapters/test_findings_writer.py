@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from postfix_mtasts.adapters import findings_writer
+from postfix_mtasts.adapters.count_reader import SqliteCountReader
 from postfix_mtasts.adapters.findings_writer import LEFT_OUT, MAX_WAITING, FindingsWriter
 from postfix_mtasts.adapters.history_writer import HistoryWriter
-from postfix_mtasts.adapters.count_reader import SqliteCountReader
 from postfix_mtasts.adapters.tlsrpt_store import SqliteTlsrptStore
 from postfix_mtasts.core import mta_sts
 from postfix_mtasts.core.daemon_findings import rows_of_facts
