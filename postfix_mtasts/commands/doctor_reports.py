@@ -110,7 +110,7 @@ def _sidecar() -> tuple[str, Eyes | None]:
     try:
         user = pwd.getpwnam((unit and unit.user) or UNIT)
     except KeyError:
-        return "this user", None
+        return _own_name(), None
     groups = set(os.getgrouplist(user.pw_name, user.pw_gid))
     for group in unit.groups if unit else ():
         groups |= {entry.gr_gid for entry in grp.getgrall() if entry.gr_name == group}
@@ -118,6 +118,13 @@ def _sidecar() -> tuple[str, Eyes | None]:
         uid=user.pw_uid, gid=user.pw_gid, groups=tuple(sorted(groups)), root="/", folder="/"
     )
     return user.pw_name, eyes
+
+
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"#{os.geteuid()}"
 
 
 def _refusal(path: str) -> str:

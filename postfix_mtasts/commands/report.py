@@ -100,7 +100,11 @@ def _is_there(path: Path) -> bool:
 def _named(report_id: str) -> tuple[int, str]:
     """Return the day and the domain of the report that *report_id* names."""
     date, _, name = report_id.strip("<>").rpartition("@")[0].partition(".")
-    return _parsed(parse_date, date), _parsed(parse_domain, name)
+    try:
+        return parse_date(date), parse_domain(name)
+    except ParseError:
+        why = f'"{report_id}" is no Report-ID, such as 2026-11-20.example.com@example.net'
+        raise CommandError(ExitStatus.USAGE, why) from None
 
 
 def _parsed(parse: Callable[[str], T], text: str) -> T:
@@ -162,7 +166,9 @@ def _show(
                 document = build_document(heading, report, compress=False)
                 _write(Path(folder), document.name, document.data)
     if not shown:
-        talk(f"no sessions of {build_date(chosen)} are known" + (f" to {domain}" if domain else ""))
+        to = f" to {domain}" if domain else ""
+        other = "; --day names another day, such as today" if day is None else ""
+        talk(f"no sessions of {build_date(chosen)}{to} are known{other}")
     return ExitStatus.WELL if shown else ExitStatus.WRONG
 
 

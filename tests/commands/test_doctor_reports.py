@@ -1,6 +1,8 @@
 """What doctor looks at for the reports."""
 
 import asyncio
+import os
+import pwd
 import sqlite3
 import time
 from contextlib import closing
@@ -49,7 +51,7 @@ def test_each_part_of_a_report_is_looked_at(tmp_path: Path) -> None:
         "{organization: Us, contact: a@example.com, sources: ['file:mail.log', 'datagram:d'],"
         " dkim: {domain: example.com, selector: s1, key_file: none.pem}}",
     )
-    log = f"{tmp_path}/mail.log, which this user can read"
+    log = f"{tmp_path}/mail.log, which {pwd.getpwuid(os.geteuid()).pw_name} can read"
     assert said(found, "log") == [(Grade.OK, log)]
     assert said(found, "collector")[0][0] is Grade.WARNING
     (missing, unknown) = said(found, "reports")
