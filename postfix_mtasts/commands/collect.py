@@ -121,8 +121,8 @@ class _Sidecar:
         log.info("collecting from %s", self._names())
         told = alive = 0.0
         while not stop.is_set():
-            if again.is_set() and not self._store.problem and self._collector.write():
-                again.clear()  # not before all is stored: the logs go on from where that ends
+            if again.is_set() and self._is_stored():
+                again.clear()  # the logs go on from where that ends
                 self._read_again(source)
             more = self._collector.turn()
             now = time.monotonic()
@@ -138,6 +138,10 @@ class _Sidecar:
         self._end()
         log.info("stopped")
         return ExitStatus.WELL
+
+    def _is_stored(self) -> bool:
+        """Store what was counted; return whether that went well, whatever is still in doubt."""
+        return not self._store.problem and (self._collector.write() or not self._store.problem)
 
     def _read_again(self, source: Source) -> None:
         self._notifier.reloading()

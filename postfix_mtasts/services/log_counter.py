@@ -10,9 +10,10 @@ Sessions that are alike are counted before anything is worked out about them.  O
 whose domain is a guess counts only if it was with an MX host of that domain, as far as
 the policy daemon knows them.  What that notes may be `SETTLE` seconds late: a session
 that was with none of the hosts known then, or of which none were known, is in doubt
-until then, and nothing further is read nor stored meanwhile.  So nothing in doubt need
-be stored, a host that was new is seen, and mail that constantly goes elsewhere costs a
-look at a domain every `SETTLE` seconds.
+until then, and nothing further is read nor stored meanwhile; then all is stored before
+more is read.  So nothing in doubt need be stored, a host that was new is seen, and mail
+that constantly goes elsewhere costs a look at a domain every `SETTLE` seconds.  Who is
+stopped meanwhile reads again what was in doubt, and what was counted beside it.
 
 Nothing is waited for as long as no place in a log is stored: were it renamed and this
 process killed, nobody could go on in it.
@@ -83,7 +84,6 @@ class LogCounter:
         clock: Clock,
         own_senders: Collection[str] = (),
     ) -> None:
-        self.ended = False
         self.lines = 0  # of ours, read since the start
         self._seen = 0  # of these, not stored yet
         self._behind: float | None = None  # since when it has more to read, by its own stamps
@@ -92,7 +92,7 @@ class LogCounter:
         self._policies = policies
         self._clock = clock
         self._own_senders = own_senders
-        self._ready = False
+        self._ready = self._over = False
         self._news: Counter[str] = Counter()  # not asked for yet
         self._notes: Counter[str] = Counter()  # not stored yet
         self._known: dict[TlsEvent, tuple[Row, ...]] = {}
@@ -102,13 +102,18 @@ class LogCounter:
         self._own_mail: deque[OwnMail] = deque(maxlen=MAX_OWN_MAIL)  # not stored yet
         self._tried: deque[str] = deque(maxlen=_MAX_TRIED)  # places that may have been stored
         self._before = self._position = ""  # up to where all is stored, and counted
-        self._doubted: list[tuple[float, TlsEvent]] = []  # and from when on it can be told
+        self._doubted: list[tuple[float, TlsEvent]]  # and from when on it can be told
         self._forget(Place())
 
     @property
     def name(self) -> str:
         """The source's."""
         return self._source.name
+
+    @property
+    def ended(self) -> bool:
+        """Whether all was read that there will ever be, and can be stored."""
+        return self._over and not self._doubted
 
     @property
     def pending(self) -> bool:
@@ -119,17 +124,18 @@ class LogCounter:
 
     def read(self) -> bool:
         """Count what there is, a bounded part of it; return whether there is more."""
-        if self.ended or len(self._tally) >= MAX_ROWS or not (self._ready or self._resume()):
+        if self._doubted:
+            self.write()  # before there is more in doubt, lest nothing is ever stored
+        full = len(self._tally) >= MAX_ROWS
+        if self._doubted or self._over or full or not (self._ready or self._resume()):
             return False
         now = self._clock()  # what comes while it is read may be left for the next time
-        if not self._settle(now):
-            return False
         read = self._source.read()
         is_first = bool(read.position) and not self._before
         self._count(read.lines, now, 0.0 if is_first else SETTLE)
         self._read_to = max(self._read_to, _read_to(read, now))
         self._position = read.position
-        self.ended = read.ended and not self._doubted  # else it says so again
+        self._over = read.ended
         self.lines += len(read.lines)
         self._seen += len(read.lines)
         if read.lines or not read.more:
@@ -153,7 +159,7 @@ class LogCounter:
                 return False
             case Written.BEATEN:
                 self._say_who_read_on()
-                self._ready = self.ended = False
+                self._ready = self._over = False
                 self._forget(Place())
             case Written.DONE:
                 self._before, self._stored_to = self._position, self._read_to
@@ -164,8 +170,10 @@ class LogCounter:
         return True
 
     def close(self) -> None:
-        """Let go of the source; what is in doubt is settled by what is known now."""
+        """Let go of the source; what is in doubt is left to be read again, if it can be."""
         self._source.close()
+        if self._doubted and self._before:
+            self._forget(Place(position=self._before))
         now = self._clock()
         self._doubted = [(now, event) for _, event in self._doubted]
 
@@ -207,6 +215,7 @@ class LogCounter:
         self._before = self._position = place.position
         self._read_to = self._stored_to = place.read_to
         self._tally = Tally()
+        self._doubted = []
         self._notes = Counter()
         self._seen = 0
         self._tried.clear()
@@ -236,7 +245,7 @@ class LogCounter:
         """Count those in doubt that can be told *now*; return whether none is left in doubt."""
         left = []
         for since, event in self._doubted:
-            if since > now:
+            if now < since <= now + SETTLE:  # further ahead: the clock was put back
                 left.append((since, event))
             elif event.is_with(self._policies.of(event.domain, event.when, since=since).hosts):
                 for row in self._rows(alike(event)):

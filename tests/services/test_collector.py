@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -98,6 +99,15 @@ class Log:
 
     def close(self) -> None:
         self.closed = True
+
+
+class Pipe(Log):
+    """A log that cannot be read again."""
+
+    name = "stdin"
+
+    def read(self) -> LogRead:
+        return replace(super().read(), position="")
 
 
 class Socket:
@@ -472,15 +482,73 @@ def test_a_log_of_tomorrow_is_not_waited_for_until_tomorrow() -> None:
     assert counter.write()
 
 
-def test_what_is_in_doubt_is_settled_when_the_log_is_let_go_of() -> None:
+def test_a_clock_that_is_put_back_leaves_nothing_in_doubt() -> None:
+    now = [100.0]
+    counter = following(Log([relayed(UP), relayed(SENT)]), Store(), Policies(), now)
+    counter.read()
+    now[0] -= 86400.0
+    assert counter.write()
+
+
+def test_what_is_in_doubt_when_the_log_is_let_go_of_is_read_again() -> None:
+    store, policies, now = Store(), Policies(), [100.0]
+    policies.in_force = NEVER_ASKED
+    first = following(Log([relayed(UP), relayed(SENT)]), store, policies, now)
+    first.read()
+    first.close()
+    assert first.write()
+    assert store.places[Log.name].position == "0"
+    policies.in_force = InForce(hosts=frozenset({"relay.example"}))
+    second = LogCounter(
+        Log([relayed(UP), relayed(SENT)]), store=store, policies=policies, clock=lambda: now[0]
+    )
+    read_whole(second)
+    assert store.counts.total() == 1
+
+
+def test_what_is_in_doubt_and_cannot_be_read_again_is_settled_at_the_end() -> None:
     store, policies = Store(), Policies()
     policies.in_force = NEVER_ASKED
-    counter = following(Log([relayed(UP), relayed(SENT)]), store, policies, [100.0])
+    pipe = Pipe([relayed(UP), relayed(SENT)])
+    counter = LogCounter(pipe, store=store, policies=policies, clock=lambda: 100.0)
     counter.read()
     policies.in_force = InForce(hosts=frozenset({"relay.example"}))
     counter.close()
     assert counter.write()
     assert store.counts.total() == 1
+
+
+class Endless(Log):
+    """Has another session each time that it is read."""
+
+    def __init__(self, now: list[float]) -> None:
+        super().__init__(())
+        self.now = now
+
+    def read(self) -> LogRead:
+        self.at += 1
+        lines = [line._replace(when=self.now[0]) for line in (relayed(UP), relayed(SENT))]
+        return LogRead(position=str(self.at), lines=lines)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "counted"),
+    [(None, 3), (frozenset({"mx.example.com"}), 0)],
+    ids=["nobody knows", "mail goes elsewhere"],
+)
+def test_a_log_with_doubts_without_end_is_stored_all_the_same(
+    hosts: frozenset[str] | None, counted: int
+) -> None:
+    store, policies, now = Store(), Policies(), [100.0]
+    policies.in_force = InForce(hosts=hosts)
+    log = Endless(now)
+    counter = following(log, store, policies, now)
+    collector = Collector(store=store, ticks=lambda: now[0], clock=lambda: now[0])
+    collector.adopt([counter])
+    for _ in range(4 * 4 * int(SETTLE)):
+        collector.turn()
+        now[0] += 0.25
+    assert (store.places[Log.name].position, store.counts.total()) == ("3", counted)
 
 
 def own_lines(count: int) -> list[LogLine]:
@@ -545,7 +613,6 @@ def test_up_to_when_a_log_was_read_is_told_and_never_goes_back() -> None:
     counter = LogCounter(Log(lines, step=1), store=store, policies=Policies(), clock=lambda: now[0])
     told = []
     for _ in lines:
-        counter.ended = False
         counter.read()
         counter.write()
         told.append(store.places[Log.name].read_to)
@@ -556,12 +623,18 @@ def test_up_to_when_a_log_was_read_is_told_and_never_goes_back() -> None:
     assert store.places[Log.name].read_to == 5000.0
 
 
+class Silent(Log):
+    """A log that is followed."""
+
+    def read(self) -> LogRead:
+        return replace(super().read(), ended=False)
+
+
 def test_a_silent_log_is_said_to_be_read_once_a_minute() -> None:
     now, store = [1000.0], Store()
-    counter = LogCounter(Log(()), store=store, policies=Policies(), clock=lambda: now[0])
+    counter = LogCounter(Silent(()), store=store, policies=Policies(), clock=lambda: now[0])
     stored = []
     for _ in range(150):
-        counter.ended = False
         counter.read()
         stored.append(counter.pending)
         counter.write()
