@@ -7,6 +7,9 @@ more; or at the moment, if that is later, up to which another source was read.  
 entries asked for are those of the syslog facility of mail, Postfix's own by default:
 whose Postfix uses another has to say so here.
 
+What is there is read to its end before anything is followed: a pipe that is empty for a
+moment does not tell whether journalctl(1) has reached the present, its end does.
+
 journalctl(1) is read only when it is this process's turn, so it waits meanwhile and
 holds nothing in memory.  If it ends it is started again, after a while.  It does all
 that python3-systemd would do here, and is there wherever the journal is.
@@ -78,6 +81,7 @@ class Journal:
         self._given, self._since = "", 0.0  # where to go on
         self._cursor, self._realtime = "", 0  # of the last entry read; microseconds
         self._lost = False  # the journal does not know the cursor
+        self._present = not follow  # all was read that there was when this began to follow
         self._heard = False  # journalctl has printed anything since it was started
         self._not_before = -1.0
         self._told = False  # that it cannot be read
@@ -86,6 +90,7 @@ class Journal:
         """Go on behind *position*, or begin at *since*."""
         self.close()
         self._given, self._since = position, since
+        self._present = not self._follow
         self._cursor, self._realtime, self._lost = "", 0, False
         with suppress(ValueError, TypeError):
             cursor, realtime = json.loads(position)
@@ -99,7 +104,7 @@ class Journal:
         assert process is not None and process.stdout is not None  # noqa: S101, PT018 - of `_start`
         wait = None if not self._follow else 0
         if not select.select([process.stdout], [], [], wait)[0]:
-            return LogRead(position=self._position())
+            return LogRead(position=self._position(), blind=not self._present)
         octets = os.read(process.stdout.fileno(), CHUNK)
         if not octets:
             return self._end(process)
@@ -120,7 +125,7 @@ class Journal:
         command = [
             *self._program,
             *("--output=json", f"--output-fields={_FIELDS}", "--all", "--quiet", "--no-pager"),
-            *(["--follow", "--no-tail"] if self._follow else []),
+            *(["--follow", "--no-tail"] if self._follow and self._present else []),
             self._beginning(),
             f"SYSLOG_FACILITY={self._facility}",
         ]
@@ -187,6 +192,10 @@ class Journal:
             log.warning("the journal does not know where it was left; going on by the time")
             self._lost = True
             return LogRead(position=self._position(), more=True)
+        if not self._present and status == 0:
+            self._present = True
+            return LogRead(position=self._position(), more=True)
+        self._present = not self._follow
         if refused and not self._told:
             log.warning("journalctl gave nothing (status %d): may this user read it?", status)
             self._told = True

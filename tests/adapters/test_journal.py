@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import shutil
 import stat
 import struct
@@ -32,7 +33,7 @@ def entry(number: int, *, program: str = "smtp") -> str:
 
 
 class Script:
-    """A journalctl that notes its words, prints *text* and ends, or stays."""
+    """A journalctl that notes its words, prints *text* and ends, or stays where it follows."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "journalctl"
@@ -41,8 +42,10 @@ class Script:
     def does(self, text: str, *, status: int = 0, stays: bool = False) -> None:
         data = self.path.with_name("data")
         data.write_text(text)
-        end = "exec sleep 3600" if stays else f"exit {status}"
-        self.path.write_text(f'#!/bin/sh\necho "$*" > {self.words_file}\ncat {data}\n{end}\n')
+        stay = 'case "$*" in *--follow*) exec sleep 3600 ;; esac' if stays else ""
+        self.path.write_text(
+            f'#!/bin/sh\necho "$*" > {self.words_file}\n{stay}\ncat {data}\nexit {status}\n'
+        )
         self.path.chmod(stat.S_IRWXU)
 
     def words(self) -> list[str]:
@@ -138,8 +141,24 @@ def test_what_is_followed_does_not_make_anybody_wait(script: Script) -> None:
     while not lines and time.monotonic() < deadline:
         lines += [line.origin.pid for line in source.read().lines]
     assert lines == [1]
-    assert source.read().lines == ()
-    assert "--follow" in script.words()
+    while source.read().blind and time.monotonic() < deadline:
+        assert "--follow" not in script.words()
+    assert source.read() == LogRead(position=json.dumps(["s=1;i=1", int(NOW * 1e6) + 1]))
+    source.close()
+
+
+def test_an_empty_pipe_is_not_taken_for_the_present_before_all_was_read(script: Script) -> None:
+    gate = script.path.with_name("gate")
+    os.mkfifo(gate)
+    script.does("", stays=True)
+    script.path.write_text(script.path.read_text().replace("cat ", f"cat {gate} "))
+    source = journal(script, follow=True)
+    assert [source.read() for _ in range(3)] == [LogRead(position="", blind=True)] * 3
+    gate.write_text(entry(1) + "\n")
+    deadline = time.monotonic() + SOON
+    while (read := source.read()).blind or read.more:
+        assert time.monotonic() < deadline
+    assert json.loads(read.position)[0] == "s=1;i=1"
     source.close()
 
 
