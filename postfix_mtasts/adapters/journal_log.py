@@ -12,17 +12,22 @@ value has line ends the name, its length and the value.  A record's ``extra={"fi
 
 Only where stderr is the journal, which JOURNAL_STREAM says (systemd.exec(5)); elsewhere
 lines go to stderr.  So does, as a plain line, an entry that cannot be sent: one that is
-too long for a datagram, or when the journal is behind or away.  Nothing waits for it.
+too long for a datagram, or when the journal is behind or away.  Nothing waits for it:
+where a journal that hangs has filled stderr too, lines are lost, and counted.
+
+BUGS: a single line that is too long for a datagram and for what stderr has room for
+waits for the journal.
 """
 
 import logging
 import os
+import select
 import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from struct import Struct
-from typing import Final
+from typing import Final, TextIO
 
 from postfix_mtasts.adapters.systemd import log_formatter, priority
 
@@ -56,11 +61,12 @@ def _is_journal(stream: str) -> bool:
 class JournalHandler(logging.Handler):
     """Sends records to the socket at *path*, and those that it does not take to *otherwise*."""
 
-    def __init__(self, path: Path, otherwise: logging.Handler) -> None:
+    def __init__(self, path: Path, otherwise: "logging.StreamHandler[TextIO]") -> None:
         super().__init__()
         self.setFormatter(logging.Formatter("%(message)s"))  # or basicConfig sets one with a prefix
         self._path = str(path)
         self._otherwise = otherwise
+        self._lost = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)  # noqa: FBT003 - socket has no other way to say it
 
@@ -71,15 +77,38 @@ class JournalHandler(logging.Handler):
         except Exception:  # noqa: BLE001 - a record that cannot be formatted, as in every handler
             self.handleError(record)
             return
+        if self._lost and self._send(build_entry(_fields_of_loss(self._lost))):
+            self._lost = 0
+        if self._send(entry):
+            return
+        if _has_room(self._otherwise.stream):
+            self._otherwise.handle(record)
+        else:
+            self._lost += 1
+
+    def _send(self, entry: bytes) -> bool:
+        """Return whether the journal took *entry*."""
         try:
             self._socket.sendto(entry, self._path)
         except OSError:
-            self._otherwise.handle(record)
+            return False
+        return True
 
     def close(self) -> None:
         """Let go of the socket."""
         self._socket.close()
         super().close()
+
+
+def _has_room(stream: TextIO) -> bool:
+    """Return whether *stream* takes a line at once."""
+    try:
+        number = stream.fileno()
+    except (OSError, ValueError):  # closed, or no file at all
+        return True
+    poll = select.poll()
+    poll.register(number, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 def build_entry(fields: Mapping[str, str]) -> bytes:
@@ -92,6 +121,12 @@ def _build_field(name: str, value: str) -> bytes:
     if b"\n" not in data:
         return b"%b=%b\n" % (name.encode(), data)
     return b"%b\n%b%b\n" % (name.encode(), _LENGTH.pack(len(data)), data)
+
+
+def _fields_of_loss(lines: int) -> dict[str, str]:
+    text = f"{lines} lines of the log are lost: the journal did not take them"
+    record = logging.makeLogRecord({"levelno": logging.WARNING})
+    return _fields(record, text)
 
 
 def _fields(record: logging.LogRecord, text: str) -> dict[str, str]:

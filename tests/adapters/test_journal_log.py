@@ -1,5 +1,6 @@
 """The log as the journal gets it, read from a real socket in its place."""
 
+import contextlib
 import logging
 import os
 import socket
@@ -136,6 +137,31 @@ def test_a_journal_that_does_not_read_stops_nobody(
         handler.handle(record(f"line {number}"))
     assert heard(journal)["MESSAGE"] == "line 0"
     assert stderr.getvalue().endswith("line 9999\n")
+
+
+def test_a_journal_that_hangs_stops_nobody_and_hears_later_how_much_it_missed(
+    tmp_path: Path, journal: socket.socket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hung, full = socket.socketpair()
+    full.settimeout(0)  # what would wait for ever fails instead, and is told of
+    with hung, os.fdopen(full.detach(), "w") as stderr:
+        handler = JournalHandler(tmp_path / "journal", logging.StreamHandler(stderr))
+        for number in range(10_000):
+            handler.handle(record(f"{number} {'x' * 200}"))
+    assert capsys.readouterr().err == ""
+    entries = 0
+    journal.settimeout(0)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            journal.recv(1 << 20)
+            entries += 1
+    handler.handle(record("again"))
+    lost = heard(journal)
+    assert 0 < int(lost["MESSAGE"].split()[0]) < 10_000 - entries
+    assert "lines of the log are lost" in lost["MESSAGE"]
+    assert lost["PRIORITY"] == "4"
+    assert heard(journal)["MESSAGE"] == "again"
+    handler.close()
 
 
 def test_without_a_journal_lines_are_plain_and_with_it_again_they_are_not(
