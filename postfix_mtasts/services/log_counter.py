@@ -231,15 +231,17 @@ class LogCounter:
             for event in feed(line):
                 if event.outcome is Outcome.UNSEEN and not self._is_tls_logged(line.when):
                     continue
-                if event.is_with(self._policies.of(event.domain, event.when).hosts or ()):
+                since = min(event.when, now) + patience
+                late = since > now
+                held = self._policies.of(event.domain, event.when, since=0.0 if late else since)
+                if event.is_with(held.hosts or () if late else held.hosts):
                     events[alike(event)] += 1
-                elif event.is_with(None):  # else the hosts do not matter
-                    self._doubted.append((min(event.when, now) + patience, event))
+                elif late and event.is_with(None):  # else the hosts do not matter
+                    self._doubted.append((since, event))
         self._own_mail.extend(OwnMail(**fate._asdict()) for fate in self._tracker.take_fates())
         for event, count in events.items():
             for row in self._rows(event):
                 self._tally.add(row, count)
-        self._settle(now)
 
     def _settle(self, now: float) -> bool:
         """Count those in doubt that can be told *now*; return whether none is left in doubt."""
