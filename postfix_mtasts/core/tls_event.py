@@ -12,8 +12,8 @@ counts for: that depends on the policy of the day, which the log does not have.
 * `Outcome.PLAINTEXT` and `Outcome.UNSEEN`: nothing to report, unless a policy
   asked for TLS; then starttls-not-supported.
 
-Counting once: where Postfix's datagrams are counted, of the log's events only
-those count that `adds_to_datagrams`.
+Which of the log's events count where Postfix's datagrams are counted as well is the
+business of `core/merging.py`.
 
 A busy log has tens of thousands of sessions a second, so that an event is a plain
 tuple, which takes a third of a frozen data class's time to make and to hash.
@@ -138,17 +138,6 @@ class TlsEvent(NamedTuple):
         if "relay" in self.service.split("/")[1:-1]:
             return False
         return hosts is None or self.mx in hosts
-
-    @property
-    def adds_to_datagrams(self) -> bool:
-        """Whether it counts also where Postfix's datagrams are the count.
-
-        Datagrams never tell of hosts that policy forbade to connect to, of mail
-        in the clear, nor of themselves where they were lost.
-        """
-        if self.datagram is DatagramFate.NONE:
-            return not self.connected or self.outcome in {Outcome.PLAINTEXT, Outcome.UNSEEN}
-        return self.datagram is DatagramFate.LOST
 
 
 def printable(text: bytes) -> str:

@@ -308,7 +308,6 @@ def test_a_policy_that_stops_a_host_counts_once_whatever_its_addresses() -> None
     (event,) = log.say(stop, stop, deferred("no TLSA records found", "none"))
     assert (event.connected, event.attribution) == (False, Attribution.POLICY_LOOKUP)
     assert (event.domain, event.mx, event.ip) == ("a.example", "mx.a.example", "")
-    assert event.adds_to_datagrams
 
 
 def test_a_local_policy_problem_is_no_session() -> None:
@@ -574,10 +573,8 @@ def test_a_lost_datagram_is_told_with_its_session() -> None:
     lost = "warning: Could not report TLS handshake result to tlsrpt library: Broken (errno 32)"
     (event,) = Log().say(UP_A, RPT, lost, sent())
     assert event.datagram is DatagramFate.LOST
-    assert event.adds_to_datagrams
     (event,) = Log().say(UP_A, RPT, sent())
     assert event.datagram is DatagramFate.SENT
-    assert not event.adds_to_datagrams
 
 
 QMGR, MASTER = "postfix/qmgr[2]", "postfix/master[1]"

@@ -1,37 +1,15 @@
-"""Events: what counts beside datagrams, and what others wrote made harmless."""
+"""Events: with whom they were, and what others wrote made harmless."""
 
 import pytest
 
 from postfix_mtasts.core.tls_event import (
     MAX_REASON,
     Attribution,
-    DatagramFate,
     Outcome,
     ResultType,
     TlsEvent,
     printable,
 )
-
-
-@pytest.mark.parametrize(
-    ("outcome", "datagram", "connected", "adds"),
-    [
-        (Outcome.SUCCESS, DatagramFate.NONE, True, False),
-        (Outcome.FAILURE, DatagramFate.SENT, True, False),
-        (Outcome.SUCCESS, DatagramFate.LOST, True, True),
-        (Outcome.FAILURE, DatagramFate.NONE, False, True),
-        (Outcome.PLAINTEXT, DatagramFate.NONE, True, True),
-        (Outcome.UNSEEN, DatagramFate.NONE, True, True),
-        (Outcome.PLAINTEXT, DatagramFate.SENT, True, False),
-    ],
-)
-def test_only_what_datagrams_never_tell_adds_to_them(
-    outcome: Outcome, datagram: DatagramFate, *, connected: bool, adds: bool
-) -> None:
-    event = TlsEvent(
-        when=0, domain="a.example", outcome=outcome, datagram=datagram, connected=connected
-    )
-    assert event.adds_to_datagrams is adds
 
 
 def test_what_others_wrote_becomes_short_printable_ascii() -> None:
