@@ -100,7 +100,7 @@ def _commands(words: Iterator[str]) -> Iterator[list[str]]:
         if word not in {"|", "&&"}:
             command.append(word)
         elif command:
-            yield command[3:] if command[:2] == ["sudo", "-u"] else command
+            yield command[4:] if command[:2] == ["runuser", "-u"] else command
             command = []
 
 
