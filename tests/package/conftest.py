@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,15 +34,20 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if missing:
         pytest.skip(f"the package cannot be built: {', '.join(missing)} not installed")
     folder = tmp_path_factory.mktemp("package")
-    return build(CHECKOUT, folder)
+    return built(begin_build(CHECKOUT, folder))
 
 
-def build(checkout: Path, output: Path, *before: str) -> Path:
-    """Run *checkout*'s packaging/build-deb, after the words *before*; return the package."""
+def begin_build(checkout: Path, output: Path, *before: str) -> subprocess.Popen[str]:
+    """Start *checkout*'s packaging/build-deb, after the words *before*."""
     command = [*before, str(checkout / "packaging" / "build-deb"), str(output)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return Path(done.stdout.strip())
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def built(building: subprocess.Popen[str]) -> Path:
+    """Return the package that *building* makes."""
+    stdout, stderr = building.communicate()
+    assert building.returncode == 0, stderr
+    return Path(stdout.strip())
 
 
 @pytest.fixture(scope="session")
@@ -60,13 +66,17 @@ def older_package(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return older
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def boot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Machine]]:
-    """Return a function that boots a machine of a suite; skips where it cannot."""
+    """Return a function that boots a machine of a suite, once; skips where it cannot.
+
+    `test_install` leaves its machines as it found them, without the package.
+    """
     if missing := [*missing_requirements(), *filter(None, [machine.refusal()])]:
         pytest.skip(f"no Debian can be booted here: {'; '.join(missing)}")
     with ExitStack() as stack:
 
+        @cache
         def boot_machine(suite: str) -> Machine:
             try:
                 tree = debian_tree(suite)

@@ -128,6 +128,10 @@ class Machine:
         """Return the number, inside, of the process of *unit*, 0 where there is none."""
         return int(self.show(unit, "MainPID"))
 
+    def postfix_pid(self) -> int:
+        """Return the number, inside, of Postfix's master."""
+        return int(self.path("/var/spool/postfix/pid/master.pid").read_text())
+
     def kill(self, unit: str) -> None:
         """End the process of *unit* with SIGKILL, if there is one."""
         self.run("sh", "-c", f"systemctl kill --signal=KILL {unit} || true")
@@ -148,9 +152,13 @@ class Machine:
     def install_and_turn_on(self, package: Path) -> str:
         """Install *package* and follow what it says; return that."""
         said = self.install(package)
-        self.run("postconf", "-e", *printed_settings(said))
-        self.restart_postfix()
+        self.turn_on(said)
         return said
+
+    def turn_on(self, said: str) -> None:
+        """Follow what the installation *said*."""
+        self.run("postconf", "-e", *printed_settings(said))
+        self.run("postfix", "reload")
 
     def policy_socket(self) -> socket.socket:
         """Return a connection to the daemon, as Postfix makes it."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.package.conftest import CHECKOUT, build
+from tests.package.conftest import CHECKOUT, begin_build, built
 
 NOBODY = pwd.getpwnam("nobody").pw_uid
 
@@ -27,7 +27,7 @@ def exported(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def open_folder() -> Iterator[Path]:
     """Return a folder that every user may enter, which those of pytest are not."""
     with tempfile.TemporaryDirectory() as name:
@@ -36,25 +36,31 @@ def open_folder() -> Iterator[Path]:
         yield folder
 
 
-def test_every_build_has_the_same_bytes_whoever_builds_where_and_from_what(
-    package: Path, open_folder: Path
-) -> None:
+@pytest.fixture(scope="session")  # or it would not be begun before `package`
+def other_build(open_folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Begin to build a copy as nobody, in odd surroundings, beside `package`."""
     copy = exported(open_folder / "another-name")
     output = open_folder / "output"
     output.mkdir()
     os.chown(output, NOBODY, -1)
-
-    other = build(
+    with begin_build(
         copy,
         output,
         *("setpriv", f"--reuid={NOBODY}", "--clear-groups"),
         *("env", "TZ=Asia/Tokyo", "LC_ALL=POSIX", f"TMPDIR={output}", "HOME=/nonexistent"),
         *("sh", "-c", 'umask 077 && exec "$@"', "sh"),
-    )
+    ) as building:
+        yield building
+
+
+def test_every_build_has_the_same_bytes_whoever_builds_where_and_from_what(
+    other_build: subprocess.Popen[str], package: Path
+) -> None:
+    other = built(other_build)
 
     assert other.name == package.name
     assert other.read_bytes() == package.read_bytes()
-    assert [it.name for it in output.iterdir()] == [package.name]
+    assert [it.name for it in other.parent.iterdir()] == [package.name]
 
 
 def test_lintian_finds_neither_errors_nor_warnings(package: Path) -> None:

@@ -51,8 +51,7 @@ class Installation:
         self.said = machine.install(package)
         self.main_cf_after = machine.path("/etc/postfix/main.cf").read_text()
         self.settings = printed_settings(self.said)
-        machine.run("postconf", "-e", *self.settings)
-        machine.restart_postfix()
+        machine.turn_on(self.said)
 
 
 @pytest.fixture(scope="module", params=SUITES)
@@ -118,10 +117,12 @@ def test_the_services_belong_to_a_user_who_owns_nothing_but_the_state(machine: M
     assert [path for path in owned if not path.startswith((STATE, "/proc/"))] == []
 
 
-def test_postfix_may_use_the_sockets_and_has_nothing_to_say_against_them(machine: Machine) -> None:
-    for name in ("policy.sock", "tlsrpt.sock"):
-        mode = machine.run("stat", "-c", "%A %U", f"{SOCKETS}/{name}")
-        assert mode == "srw-rw-rw- root\n"
+def test_all_may_ask_but_only_postfix_may_tell_and_it_has_nothing_to_say_against_that(
+    machine: Machine,
+) -> None:
+    assert machine.run("stat", "-c", "%A %U", SOCKETS) == "drwxr-xr-x root\n"
+    assert machine.run("stat", "-c", "%A %U", f"{SOCKETS}/policy.sock") == "srw-rw-rw- root\n"
+    assert machine.run("stat", "-c", "%A %U", f"{SOCKETS}/tlsrpt.sock") == "srw------- postfix\n"
     assert "postfix-mtasts" not in machine.run("postfix", "check")
 
 
@@ -221,7 +222,7 @@ def test_an_upgrade_keeps_the_configuration_and_refuses_no_look_up_and_loses_no_
     domain = enforcing_domain(machine.world, "upgrade.plain.test")
     config = machine.path(CONFIG)
     config.write_text(config.read_text() + "# of the postmaster\n")
-    before = machine.main_pid("postfix-mtasts.service")
+    before, postfix = machine.main_pid("postfix-mtasts.service"), machine.postfix_pid()
 
     with Askers(machine, domain.name) as askers:
         machine.install(package)
@@ -230,6 +231,7 @@ def test_an_upgrade_keeps_the_configuration_and_refuses_no_look_up_and_loses_no_
     assert askers.wrong == []
     assert askers.answered > 20
     assert machine.main_pid("postfix-mtasts.service") not in (0, before)
+    assert machine.postfix_pid() == postfix
     assert OLDER not in machine.run("dpkg-query", "--show", "postfix-mtasts")
     assert config.read_text().endswith("# of the postmaster\n")
     assert askers.datagrams > 20
@@ -246,7 +248,10 @@ def test_removal_warns_of_the_line_that_still_asks_and_purge_leaves_nothing(
 
     said = machine.run("apt-get", "remove", "-y", "postfix-mtasts")
     kept = machine.path(CONFIG).exists() and machine.path(f"{STATE}/state.db").exists()
+    under_way = ("--unit=report-under-way", "--uid=postfix-mtasts", "sleep", "600")
+    machine.run("systemd-run", *under_way)
     machine.run("apt-get", "purge", "-y", "postfix-mtasts")
+    machine.run("systemctl", "stop", "report-under-way")
 
     assert "postconf -X smtp_tls_policy_maps" in said
     assert kept

@@ -9,6 +9,7 @@ The clock is set back for the daemon alone, by libfaketime: it is the machine's 
 
 import re
 import shutil
+import socket
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from tests.package.lookups import Askers, ask, seconds_of
 from tests.package.machine import STATE, Machine
 from tests.package.mail_domains import MailDomain, enforcing_domain
 
+PACKAGE = "postfix-mtasts"
 DAEMON = "postfix-mtasts.service"
 COLLECTOR = "postfix-mtasts-collector.service"
 CONFIG = """\
@@ -77,9 +79,22 @@ print(sent)
 
 
 @pytest.fixture(scope="module")
-def machine(boot: Callable[[str], Machine], package: Path) -> Machine:
+def said(boot: Callable[[str], Machine], package: Path) -> str:
+    """Install while another has the port, and main.cf cannot be read; return what was said."""
+    machine = boot("bookworm")
+    main_cf = machine.path("/etc/postfix/main.cf")
+    before = main_cf.read_text()
+    main_cf.write_text("nonsense\n")
+    with machine.world.namespace.call(socket.create_server, ("127.0.0.1", 8461)):
+        said = machine.install(package)
+    main_cf.write_text(before)
+    return said
+
+
+@pytest.fixture(scope="module")
+def machine(boot: Callable[[str], Machine], said: str) -> Machine:
     booted = boot("bookworm")
-    booted.install_and_turn_on(package)
+    booted.turn_on(said)
     booted.path("/etc/postfix-mtasts/config.yaml").write_text(CONFIG)
     booted.run("systemctl", "restart", DAEMON, COLLECTOR)
     return booted
@@ -106,6 +121,31 @@ def all_is_well_again(machine: Machine) -> Iterator[None]:
 def secure(domain: MailDomain) -> str:
     """Return the answer that the policy of *domain* demands."""
     return f"OK secure match={domain.mx.host} servername=hostname"
+
+
+def test_with_the_port_taken_and_main_cf_broken_it_installs_and_says_what_does_not_run(
+    machine: Machine, said: str
+) -> None:
+    assert "Postfix 3.7" in said
+    assert "postfix-mtasts.socket does not run" in said
+    assert "has another program port 8461?" in said
+    assert "ii" in machine.run("dpkg-query", "--show", "--showformat=${db:Status-Abbrev}", PACKAGE)
+
+
+def test_an_upgrade_over_a_broken_configuration_ends_well_and_says_what_is_wrong(
+    machine: Machine,
+) -> None:
+    config = machine.path("/etc/postfix-mtasts/config.yaml")
+    config.write_text(CONFIG + "dnss: {}\n")
+    try:
+        said = machine.run(f"/var/lib/dpkg/info/{PACKAGE}.postinst", "configure", "0.0.1")
+    finally:
+        config.write_text(CONFIG)
+
+    assert f"{DAEMON} does not run" in said
+    assert f"{COLLECTOR} does not run" in said
+    assert "dnss" in said
+    assert "8461" not in said
 
 
 def test_killed_again_and_again_the_daemon_refuses_nothing_and_forgets_nothing(
