@@ -24,7 +24,7 @@ BOUNDS: Final = Bounds(kinds=200, octets=96 << 10)
 The octets hold the longest policy that there is (RFC 8461 section 3.3).
 """
 
-_MAX_KNOWN: Final = 32 << 20  # octets of rows whose kinds' ids are remembered
+_MAX_KNOWN: Final = 12 << 20  # octets, by the estimate, of rows whose kinds' ids are remembered
 _MAX_ROOMS: Final = 20_000
 _DIGEST: Final = 16  # octets: two kinds in the world do not share one
 _OVERHEAD: Final = 150  # octets of a kind in the file beside its texts, indexes included
