@@ -355,18 +355,18 @@ class SessionTracker:
 
     def _tell(self, line: LogLine, attempts: list[Attempt], recipient: str) -> tuple[TlsEvent, ...]:
         """Return the events of *attempts*, of which those without a policy domain have none."""
-        named = ""
+        named = beside = ""
         for attempt in attempts:
-            named = named or attempt.nexthop
+            named, beside = named or attempt.nexthop, beside or attempt.mx
         events = []
         for attempt in attempts:
-            event = self._event(line, attempt, named, recipient)
+            event = self._event(line, attempt, named, recipient, "" if attempt.mx else beside)
             if event is not None:
                 events.append(event)
         return tuple(events)
 
     def _event(
-        self, line: LogLine, attempt: Attempt, named: str, recipient: str
+        self, line: LogLine, attempt: Attempt, named: str, recipient: str, beside: str
     ) -> TlsEvent | None:
         domain, attribution = self._domain(line, attempt, named, recipient)
         if not domain:
@@ -385,6 +385,7 @@ class SessionTracker:
             service=line.origin.tag,
             datagram=attempt.datagram,
             attribution=attribution,
+            beside=beside and _name(beside),
         )
 
     def _domain(

@@ -139,6 +139,7 @@ def alike(event: TlsEvent) -> TlsEvent:
         queue_id="",
         service="",
         attribution=Attribution.RECIPIENT,
+        beside="",
     )
 
 

@@ -108,6 +108,7 @@ class TlsEvent(NamedTuple):
     *ours*: the message is one of our own reports, whose sessions are not
     counted, lest reports be answered with reports for ever.
     *service*: the syslog tag of the process, such as "postfix/relay/smtp".
+    *beside*: where nobody named the host, one that was tried for the same message.
     """
 
     when: float
@@ -123,6 +124,7 @@ class TlsEvent(NamedTuple):
     source: Source = Source.LOG
     datagram: DatagramFate = DatagramFate.NONE
     attribution: Attribution = Attribution.RECIPIENT
+    beside: str = ""
 
     def is_with(self, hosts: Collection[str] | None) -> bool:
         """Return whether it was a session with the domain, whose MX *hosts* these are.
@@ -137,7 +139,7 @@ class TlsEvent(NamedTuple):
             return True
         if "relay" in self.service.split("/")[1:-1]:
             return False
-        return hosts is None or self.mx in hosts
+        return hosts is None or (self.mx or self.beside) in hosts
 
 
 def printable(text: bytes) -> str:

@@ -535,6 +535,17 @@ def test_a_handshake_that_failed_in_tlsproxy_is_one_failure() -> None:
     assert log.say(deferred("Cannot start TLS: handshake failure", to="v@a.example")) == []
 
 
+def test_a_host_that_nobody_named_is_known_by_the_one_tried_for_the_same_message() -> None:
+    log = Log()
+    log.say("TLS handshake failed for service=smtp peer=[192.0.2.1]:25", process=PROXY)
+    given_up = "ABC123: Cannot start TLS: handshake failure"
+    nameless, named = log.say(given_up, UP_B, sent(relay=B))
+    assert (nameless.mx, nameless.ip, nameless.beside) == ("", "192.0.2.1", "mx.b.example")
+    assert (named.mx, named.beside) == ("mx.b.example", "")
+    assert nameless.is_with({"mx.b.example"})
+    assert not nameless.is_with({"mx.a.example"})
+
+
 def test_a_host_given_up_without_its_name_is_found_in_tlsproxy() -> None:
     log = Log()
     log.say("TLS handshake failed for service=smtp peer=[192.0.2.1]:25", process=PROXY)

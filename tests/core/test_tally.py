@@ -167,6 +167,7 @@ def test_events_that_count_for_the_same_are_alike_and_others_are_not() -> None:
         queue_id="4ABC",
         service="postfix/smtp",
         attribution=Attribution.TLSRPT,
+        beside="mx.example.com",
     )
     two = TlsEvent(when=DAY - 1.0, domain="example.com", outcome=Outcome.SUCCESS, queue_id="4DEF")
     assert alike(one) == alike(two)
