@@ -26,8 +26,7 @@ certificate for the name, which is the stranger's own; of the answer nothing
 reaches the stranger, to whom a TLS report may say only why a fetch failed, and
 so whether anything answers at that port.
 
-BUGS: the authorities are read once; a changed *ca_file* needs a new fetcher.
-Who has silent hosts at many addresses can still hold all threads, each for
+BUGS: who has silent hosts at many addresses can still hold all threads, each for
 15 s, or where a host accepts connections, until the deadline.
 """
 
@@ -36,7 +35,7 @@ import ssl
 from concurrent.futures import ThreadPoolExecutor
 
 from postfix_mtasts.adapters.line import Line
-from postfix_mtasts.adapters.trust import client_context, trusts_nobody
+from postfix_mtasts.adapters.trust import Authorities
 from postfix_mtasts.adapters.turns import Turns
 from postfix_mtasts.core import mta_sts
 from postfix_mtasts.core.tls_event import ResultType
@@ -65,8 +64,7 @@ class HttpsFetcher:
         *,
         port: int = 443,
     ) -> None:
-        self._ca_file = ca_file
-        self._context = client_context(ca_file)
+        self._authorities = Authorities(ca_file)
         self._timeout = timeout
         self._port = port
         self._threads = ThreadPoolExecutor(max_concurrent, thread_name_prefix="fetch")
@@ -76,7 +74,7 @@ class HttpsFetcher:
     @property
     def trusts_nobody(self) -> bool:
         """Whether there is no authority at all, so that every fetch must fail."""
-        return trusts_nobody(self._context, self._ca_file)
+        return self._authorities.trusts_nobody
 
     async def fetch(self, host: str, addresses: tuple[str, ...]) -> mta_sts.Response | FetchFailed:
         """Get ``https://HOST/.well-known/mta-sts.txt`` from the first of *addresses* that answers.
@@ -101,7 +99,8 @@ class HttpsFetcher:
     async def _in_a_thread(self, line: Line) -> mta_sts.Response | FetchFailed:
         loop = asyncio.get_running_loop()
         try:
-            answer = loop.run_in_executor(self._threads, _get_policy, line, self._context)
+            context = self._authorities.context
+            answer = loop.run_in_executor(self._threads, _get_policy, line, context)
         except RuntimeError:  # "can't start new thread"
             return _not_tried(line, "no thread could be started")
         return await answer

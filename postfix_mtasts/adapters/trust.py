@@ -2,19 +2,65 @@
 
 The system's authorities are a file, which OpenSSL reads at once, and folders,
 of which it looks into those files that it needs, when it needs them; where
-both are missing or empty nothing is said of it, and nobody is trusted.
-
-BUGS: the file is read once; a changed one needs a new context.
+both are missing or empty nothing is said of it, and nobody is trusted.  A file
+that changes, as by update-ca-certificates(8), is read again.
 """
 
 import contextlib
+import logging
 import os
 import re
 import ssl
 from collections.abc import Iterator
 
+_log = logging.getLogger(__name__)
+
 _HASH_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 """How OpenSSL finds an authority in a folder, "5ed36f99.0" (openssl-rehash(1))."""
+
+
+class Authorities:
+    """Those to trust, as they are now.
+
+    *ca_file*: PEM certificates, `None` for the system's.  Raises `OSError`
+    (`ssl.SSLError` is one) where it cannot be used; one that cannot be used
+    later is warned of, and those that were known are trusted on.
+    """
+
+    def __init__(self, ca_file: str | None) -> None:
+        self._ca_file = ca_file
+        self._edition = self._present_edition()
+        self._context = client_context(ca_file)
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The context under which servers must show who they are."""
+        edition = self._present_edition()
+        if edition not in {None, self._edition}:
+            self._edition = edition
+            try:
+                self._context = client_context(self._ca_file)
+            except OSError as error:
+                _log.warning("%s: %s; the authorities of before stay", self._file, error)
+        return self._context
+
+    @property
+    def trusts_nobody(self) -> bool:
+        """Whether there is no authority at all, so that all must fail."""
+        return trusts_nobody(self.context, self._ca_file)
+
+    @property
+    def _file(self) -> str:
+        paths = ssl.get_default_verify_paths()
+        return self._ca_file or os.environ.get(paths.openssl_cafile_env, paths.openssl_cafile)
+
+    def _present_edition(self) -> tuple[int, ...] | None:
+        """Return what changes with the file, `None` where there is none."""
+        try:
+            found = os.stat(self._file)  # noqa: PTH116 - paths here are str
+        except OSError:
+            return None
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def client_context(ca_file: str | None) -> ssl.SSLContext:

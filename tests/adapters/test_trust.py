@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from postfix_mtasts.adapters.fetcher import HttpsFetcher
-from postfix_mtasts.adapters.trust import client_context, trusts_nobody
+from postfix_mtasts.adapters.trust import Authorities, client_context, trusts_nobody
 from tests.adapters.https_server import Authority, HttpsServer, answers
 
 HOST = "mta-sts.example.com"
@@ -84,3 +84,52 @@ def test_a_file_that_openssl_would_not_find_is_nobody(
 def test_a_link_that_leads_nowhere_is_nobody(folder: Path) -> None:
     (folder / HASHED).symlink_to("removed.pem")
     assert nobody()
+
+
+def names(authorities: Authorities) -> list[str]:
+    certificates = authorities.context.get_ca_certs()
+    return [str(certificate["subject"]) for certificate in certificates]
+
+
+def test_authorities_are_read_again_where_their_file_changes(
+    tmp_path: Path, authority: Authority
+) -> None:
+    file = tmp_path / "authorities.pem"
+    file.write_bytes(authority.ca_file.read_bytes())
+    authorities = Authorities(str(file))
+    [first] = names(authorities)
+    assert authorities.context is authorities.context
+
+    new = tmp_path / "authorities.new"
+    new.write_bytes(Authority(tmp_path, "Another CA").ca_file.read_bytes())
+    new.rename(file)
+
+    [second] = names(authorities)
+    assert first != second
+
+
+def test_the_systems_own_authorities_are_read_again_too(
+    folder: Path, authority: Authority, tmp_path: Path
+) -> None:
+    authorities = Authorities(None)
+    assert authorities.trusts_nobody
+
+    (tmp_path / "none.pem").write_bytes(authority.ca_file.read_bytes())
+
+    assert not authorities.trusts_nobody
+    assert not any(folder.iterdir())
+
+
+@pytest.mark.parametrize("text", ["", "no certificate"])
+def test_authorities_are_trusted_on_where_their_file_is_broken_or_gone(
+    authority: Authority, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    authorities = Authorities(str(authority.ca_file))
+    before = names(authorities)
+
+    authority.ca_file.write_text(text)
+
+    assert names(authorities) == names(authorities) == before
+    assert caplog.text.count("the authorities of before stay") == 1
+    authority.ca_file.unlink()
+    assert names(authorities) == before
