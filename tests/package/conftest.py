@@ -1,5 +1,7 @@
 """The package, built once a session, and what its tests run in."""
 
+import fcntl
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -33,8 +35,15 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         pytest.skip(f"the package cannot be built: {', '.join(missing)} not installed")
-    folder = tmp_path_factory.mktemp("package")
-    return built(begin_build(CHECKOUT, folder))
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # which is that of all workers: one builds, the others wait
+    folder /= "package"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = list(folder.glob("*.deb"))
+        return found[0] if found else built(begin_build(CHECKOUT, folder))
 
 
 def begin_build(checkout: Path, output: Path, *before: str) -> subprocess.Popen[str]:

@@ -88,6 +88,7 @@ def said(boot: Callable[[str], Machine], package: Path) -> str:
     with machine.world.namespace.call(socket.create_server, ("127.0.0.1", 8461)):
         said = machine.install(package)
     main_cf.write_text(before)
+    machine.restart_postfix()  # whose processes may have failed at it
     return said
 
 
