@@ -7,6 +7,8 @@ is pending.  With ``--log`` it reads that file, or standard input for ``-``, ins
 SIGHUP reads the configuration again and opens the logs anew; one that is bad is
 refused and logged, and the old one stays in force.  The store is that of the start,
 and so are the sockets that systemd handed over, and what ``--log`` names.
+
+Where `tlsrpt.enabled` is false it rests (see `collect_resting`) until SIGHUP.
 """
 
 import argparse
@@ -26,6 +28,7 @@ from postfix_mtasts.adapters.policies_in_force import PoliciesOfDaemon
 from postfix_mtasts.adapters.systemd import Notifier
 from postfix_mtasts.adapters.tlsrpt_store import FILE_NAME, SqliteTlsrptStore
 from postfix_mtasts.commands import event_sources
+from postfix_mtasts.commands.collect_resting import rest
 from postfix_mtasts.commands.configuration import Source
 from postfix_mtasts.commands.event_sources import Reading
 from postfix_mtasts.commands.failure import CommandError, ExitStatus
@@ -47,20 +50,23 @@ WATCHDOG_SECONDS: Final = 1.0
 def run(args: argparse.Namespace) -> int:
     """Collect until told to stop, or once; return the exit status."""
     source = Source.from_arguments(args)
-    config = _load(source)
+    config = source.load()
     _start_log(config)
     stop, again = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
-    sidecar = _Sidecar(config, args)
     if args.once:
-        return sidecar.once(stop)
+        return _Sidecar(_wanted(config), args).once(stop)
     signal.signal(signal.SIGHUP, lambda _number, _frame: again.set())
-    return sidecar.follow(stop, again, source)
+    counting = config if config.tlsrpt.enabled else rest(source, stop, again)
+    return (
+        ExitStatus.WELL
+        if counting is None
+        else _Sidecar(counting, args).follow(stop, again, source)
+    )
 
 
-def _load(source: Source) -> Config:
-    config = source.load()
+def _wanted(config: Config) -> Config:
     if not config.tlsrpt.enabled:
         raise ConfigError("tlsrpt.enabled is false: there is nothing to collect for")
     return config
@@ -146,7 +152,7 @@ class _Sidecar:
     def _read_again(self, source: Source) -> None:
         self._notifier.reloading()
         try:
-            config = _load(source)
+            config = source.load()
             if self._args.log is None:
                 self._choose(config)
         except ConfigError as error:
@@ -154,6 +160,8 @@ class _Sidecar:
         else:
             if config.store != self._config.store:
                 log.warning("a change of store waits for a restart")
+            if not config.tlsrpt.enabled:
+                log.warning("tlsrpt.enabled is false: that waits for a restart")
             logging.getLogger().setLevel(config.logging.level.upper())
             log.info("configuration read again: collecting from %s", self._names())
         self._notifier.ready(self._collector.status())

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from postfix_mtasts.adapters.datagram_socket import queue_length
 from tests.core.log_scenarios import LOGS
 
 SOON = 30.0  # seconds
@@ -190,8 +191,14 @@ class Service:
         assert self.process.wait(SOON) == 0
 
 
+def handed(descriptor: int) -> list[str]:
+    """Return the command that gets *descriptor* as systemd hands one over."""
+    script = f'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&{descriptor}'
+    return ["bash", "-c", script, "bash", *COMMAND]  # dash knows ten descriptors
+
+
 @contextmanager
-def service(folder: Path) -> Iterator[Service]:
+def service(folder: Path, socket_of_systemd: int | None = None) -> Iterator[Service]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         (folder / "notify").unlink(missing_ok=True)
         manager.bind(str(folder / "notify"))
@@ -199,7 +206,13 @@ def service(folder: Path) -> Iterator[Service]:
         told = environment(NOTIFY_SOCKET=str(folder / "notify"))
         with (
             (folder / "said").open("ab") as said,
-            subprocess.Popen(COMMAND, cwd=folder, env=told, stderr=said) as process,
+            subprocess.Popen(
+                COMMAND if socket_of_systemd is None else handed(socket_of_systemd),
+                cwd=folder,
+                env=told,
+                stderr=said,
+                pass_fds=() if socket_of_systemd is None else (socket_of_systemd,),
+            ) as process,
         ):
             try:
                 running = Service(folder, process, manager)
@@ -211,6 +224,7 @@ def service(folder: Path) -> Iterator[Service]:
 
 def send(folder: Path, count: int) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as postfix:
+        postfix.settimeout(SOON)
         for _ in range(count):
             postfix.sendto(DATAGRAM, str(folder / "tlsrpt.sock"))
 
@@ -252,6 +266,29 @@ def test_a_reload_goes_on_with_other_sources_where_it_was(folder: Path) -> None:
     assert (
         "the new configuration is refused, the old one stays: tlsrpt.sources: the journal" in said
     )
+
+
+def test_where_no_reports_are_wanted_it_stays_up_counts_nothing_and_can_be_woken(
+    folder: Path,
+) -> None:
+    sources = '{sources: ["file:mail.log"], enabled: %s}'
+    config = folder / "config.yaml"
+    config.write_text(f"tlsrpt: {sources % 'false'}\nstore: {{url: 'sqlite:///state.db'}}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
+        bound.bind(str(folder / "tlsrpt.sock"))
+        with service(folder, bound.fileno()) as running:
+            send(folder, 2 * (queue_length() or 512))  # more than fit where nobody takes them
+            assert b"enabled is false" in running.reload()
+            assert not (folder / "tlsrpt.db").exists()
+
+            config.write_text(config.read_text().replace("false", "true"))
+            assert b"mail.log" in running.reload()
+            running.await_count(1)
+            before = total(folder)
+            send(folder, 3)
+            running.await_count(before + 3)
+            running.stop()
+    assert total(folder) == before + 3
 
 
 def is_read(folder: Path, name: str) -> bool:
