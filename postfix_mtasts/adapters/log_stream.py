@@ -26,6 +26,12 @@ log = logging.getLogger(__name__)
 
 NAME: Final = "stdin"
 
+PATIENCE: Final = 0.2
+"""Seconds to wait for what a slower program at the other end is about to write.
+
+There is no other source beside a stream, and whoever finds nothing rests for longer.
+"""
+
 
 class LogStream:
     """What comes from *descriptor*, to its end; an `EventSource`."""
@@ -52,9 +58,9 @@ class LogStream:
         """Do nothing: there is one direction only."""
 
     def read(self) -> LogRead:
-        """Return the next lines, none where none have come yet."""
+        """Return the next lines, none where none came within `PATIENCE`."""
         packed = self._unpacker is not None and not self._unpacker.hungry
-        if not packed and not select.select([self._descriptor], [], [], 0)[0]:
+        if not packed and not select.select([self._descriptor], [], [], PATIENCE)[0]:
             return LogRead(position="")
         bad = Counter[str]()
         try:

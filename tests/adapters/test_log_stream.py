@@ -4,6 +4,7 @@ import bz2
 import gzip
 import lzma
 import os
+import select
 import sys
 import threading
 from collections import Counter
@@ -97,6 +98,23 @@ def test_news_are_not_waited_for() -> None:
     assert dict(stream.read().bad) == {"log-file": 1}
     os.close(reader)
     os.close(writer)
+
+
+def test_a_slower_writer_is_waited_for_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    really = select.select
+    reading, writing = os.pipe()
+
+    def meanwhile_written(
+        r: list[int], w: list[int], x: list[int], seconds: float
+    ) -> tuple[list[int], list[int], list[int]]:
+        if seconds > 0:
+            os.write(writing, line(7).encode())
+        return really(r, w, x, seconds)
+
+    monkeypatch.setattr(select, "select", meanwhile_written)
+    assert numbers(LogStream(reading).read()) == [7]
+    os.close(writing)
+    os.close(reading)
 
 
 def test_an_overlong_line_is_passed_over_with_all_that_stands_in_it(
