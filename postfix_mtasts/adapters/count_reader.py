@@ -14,7 +14,7 @@ from typing import Final
 
 from postfix_mtasts.adapters import policy_history
 from postfix_mtasts.adapters.store_file import faults_of, open_existing, transact
-from postfix_mtasts.adapters.tlsrpt_store import check_version
+from postfix_mtasts.adapters.tlsrpt_store import READ_TO, check_version
 from postfix_mtasts.core.errors import ParseError
 from postfix_mtasts.core.tally import Row, parse_columns
 from postfix_mtasts.ports import StoreUnusableError
@@ -39,7 +39,6 @@ _COUNTS: Final = """SELECT day, domain, origin, policies.policy, result, count F
     CROSS JOIN tally ON kind = kinds.id AND day = ?
     CROSS JOIN policies ON policies.id = kinds.policy
     WHERE domain = ? AND count > 0 ORDER BY kinds.id"""
-_READ_TO: Final = "SELECT min(read_to) FROM sources WHERE followed"
 _FORGET_KINDS: Final = "DELETE FROM kinds WHERE id NOT IN (SELECT kind FROM tally)"
 _FORGET_POLICIES: Final = "DELETE FROM policies WHERE id NOT IN (SELECT policy FROM kinds)"
 
@@ -87,7 +86,7 @@ class SqliteCountReader:
         In seconds since the epoch; infinite where none is followed.
         """
         with faults_of(self._path):
-            [moment] = self._connection.execute(_READ_TO).fetchone()
+            [moment] = self._connection.execute(READ_TO).fetchone()
         return math.inf if moment is None else float(moment)
 
     def forget_before(self, day: int) -> int:

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from postfix_mtasts.adapters import policy_history, store_tables
-from postfix_mtasts.adapters.store_file import open_to_read, read_text, which
+from postfix_mtasts.adapters.store_file import open_existing, open_to_read, which
 from postfix_mtasts.adapters.store_rows import Row, parse_dns, parse_policy
 from postfix_mtasts.adapters.tlsrpt_store import FILE_NAME
 from postfix_mtasts.core.applied import InForce
@@ -176,13 +176,11 @@ class _File:
 
 def _open_history(path: Path) -> sqlite3.Connection | None:
     """Open the file of counts at *path*; `None` where it has no history yet, or cannot be read."""
-    uri = f"{path.absolute().as_uri()}?mode=ro"
     try:
-        connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None)
+        connection = open_existing(path, timeout=_BUSY_TIMEOUT, mode="ro")
     except sqlite3.DatabaseError:
         return None
     try:
-        connection.text_factory = read_text
         if policy_history.has_tables(connection):
             return connection
     except sqlite3.DatabaseError:

@@ -14,13 +14,12 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from postfix_mtasts.adapters.store_file import read_text
+from postfix_mtasts.adapters.store_file import interrupt_at, open_existing
+from postfix_mtasts.adapters.tlsrpt_store import READ_TO
 from postfix_mtasts.core.daemon_diagnosis import Database
 
 SECONDS = 5.0
-_STEPS = 10_000  # of SQLite's machine between two looks at the clock
 _BUSY_SECONDS = 2.0
-_READ_TO = "SELECT min(read_to) FROM sources WHERE followed"
 
 
 def examine(path: Path) -> Database | None:
@@ -53,7 +52,7 @@ def read_to(path: Path) -> float | None:
         return None
     try:
         with closing(_opened(path, time.monotonic() + SECONDS)) as connection:
-            (moment,) = connection.execute(_READ_TO).fetchone()
+            (moment,) = connection.execute(READ_TO).fetchone()
     except sqlite3.DatabaseError:
         return None
     return moment if isinstance(moment, float) and moment > 0 else None
@@ -77,10 +76,8 @@ def _checked(path: Path) -> tuple[str | None, str]:
 
 def _opened(path: Path, ends: float) -> sqlite3.Connection:
     """Return the database, which is interrupted when it is *ends* by the monotonic clock."""
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
-    connection.text_factory = read_text
-    connection.set_progress_handler(lambda: time.monotonic() > ends, _STEPS)
+    connection = open_existing(path, timeout=_BUSY_SECONDS, mode="ro")
+    interrupt_at(connection, ends)
     return connection
 
 

@@ -22,8 +22,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from postfix_mtasts.adapters.store_file import check_tables, read_text
-from postfix_mtasts.adapters.tlsrpt_store import check_version
+from postfix_mtasts.adapters.store_file import check_tables, interrupt_at, open_existing
+from postfix_mtasts.adapters.tlsrpt_store import READ_TO, check_version
 from postfix_mtasts.core.meters import OTHER, Metric, gauge
 from postfix_mtasts.core.utc import DAY
 from postfix_mtasts.ports import ReportState
@@ -37,12 +37,10 @@ ODD: Final = (
     "daemon-findings-left-out",
 )
 
-_STEPS: Final = 10_000  # of SQLite's virtual machine between two looks at the clock
 _PREFIX: Final = "postfix_mtasts_"
 _POLICIES: Final = """SELECT mode, count(*), min(expires),
     count(failed_at), count(CASE WHEN expires < :soon THEN failed_at END)
     FROM domains WHERE expires > :now GROUP BY mode"""
-_READ_TO: Final = "SELECT min(read_to) FROM sources WHERE followed"
 _NOTES: Final = "SELECT name, count FROM notes LIMIT 1000"
 _SEEN: Final = "SELECT name, count FROM seen"
 _REPORTS: Final = "SELECT state, count(*) FROM reports GROUP BY state"
@@ -88,11 +86,8 @@ def _look(
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    file = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
-    file.text_factory = read_text
-    end = time.monotonic() + WORK_SECONDS
-    file.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
+    file = open_existing(path, timeout=BUSY_SECONDS, mode="ro")
+    interrupt_at(file, time.monotonic() + WORK_SECONDS)
     return file
 
 
@@ -128,7 +123,7 @@ def _policies(file: sqlite3.Connection, now: float) -> list[Metric]:
 
 def _reporting(file: sqlite3.Connection) -> list[Metric]:
     metrics = [_odd(file)]
-    [read_to] = file.execute(_READ_TO).fetchone()
+    [read_to] = file.execute(READ_TO).fetchone()
     if read_to is not None:
         text = "Up to when all logs that are followed have been read by the collector."
         metrics.append(gauge(f"{_PREFIX}collector_read_to_timestamp_seconds", text, float(read_to)))

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 from urllib.parse import quote
 
 from postfix_mtasts.adapters import store_tables
@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 _BUSY_TIMEOUT = 1.0  # seconds to wait for another process; look-ups wait as long
 _CACHE_KIB = 4096  # of pages in memory
+_STEPS = 10_000  # of SQLite's virtual machine between two looks at the clock
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _UNUSABLE = {
@@ -197,17 +198,24 @@ def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
     return connection
 
 
-def open_existing(path: Path, *, timeout: float) -> sqlite3.Connection:
+def open_existing(
+    path: Path, *, timeout: float, mode: Literal["rw", "ro"] = "rw"
+) -> sqlite3.Connection:
     """Open the database that another process has made at *path*, in autocommit.
 
     One made here might belong to root, and the other could not write to it.
     *timeout*: seconds to wait for a lock.  Raises `sqlite3.Error` where it is not there.
     """
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=timeout, isolation_level=None
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=timeout, isolation_level=None
     )
     connection.text_factory = read_text
     return connection
+
+
+def interrupt_at(connection: sqlite3.Connection, ends: float) -> None:
+    """Have *connection* end its work with an error when it is *ends* by the monotonic clock."""
+    connection.set_progress_handler(lambda: time.monotonic() > ends, _STEPS)
 
 
 def read_text(data: bytes) -> str:

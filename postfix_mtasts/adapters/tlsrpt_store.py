@@ -114,6 +114,9 @@ MAX_OWN_MAIL: Final = 10_000
 MAX_RECIPIENT: Final = 320
 """Characters of an address; longer ones are none (RFC 5321 section 4.5.3.1)."""
 
+READ_TO: Final = "SELECT min(read_to) FROM sources WHERE followed"
+"""Up to when all logs that are followed have been read, NULL where there is none."""
+
 _BUSY_TIMEOUT: Final = 1.0  # seconds to wait for another process
 
 _ADD: Final = """INSERT INTO tally (day, kind, count) VALUES (?, ?, ?)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mtasts.adapters import state_files
+from postfix_mtasts.adapters import state_files, store_file
 from postfix_mtasts.adapters.state_files import examine, read_to
 from postfix_mtasts.adapters.tlsrpt_store import FILE_NAME, SqliteTlsrptStore
 
@@ -57,7 +57,7 @@ def test_a_file_in_use_is_sound_and_left_as_it_is(path: Path) -> None:
 
 def test_a_check_that_takes_too_long_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_files, "SECONDS", -1.0)
-    monkeypatch.setattr(state_files, "_STEPS", 1)
+    monkeypatch.setattr(store_file, "_STEPS", 1)
     database = examine(path)
     assert database is not None
     assert (database.problem, database.why) == (None, "it is too large to be read whole")

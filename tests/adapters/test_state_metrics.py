@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mtasts.adapters import state_metrics
+from postfix_mtasts.adapters import state_metrics, store_file
 from postfix_mtasts.adapters.report_store import SqliteReportStore
 from postfix_mtasts.adapters.state_metrics import (
     policies_in_force,
@@ -139,7 +139,7 @@ def test_a_look_that_takes_too_long_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state_metrics, "WORK_SECONDS", -1.0)
-    monkeypatch.setattr(state_metrics, "_STEPS", 1)
+    monkeypatch.setattr(store_file, "_STEPS", 1)
     path = tmp_path / "state.db"
     store(path, policy("enforce", max_age=DAY, fetched=NOW))
     assert told(policy_metrics(path, NOW)) == {"state_database_readable": 0}
