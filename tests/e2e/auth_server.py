@@ -9,8 +9,9 @@ BUGS: believes that whoever connects is Postfix.
 import base64
 import os
 import socketserver
-import threading
 from pathlib import Path
+
+from tests.e2e.serving import Serving
 
 USER = "user@mail.test"
 PASSWORD = "correct horse"
@@ -29,16 +30,13 @@ class AuthServer:
     """Listens at *path* and knows one user."""
 
     def __init__(self, path: Path) -> None:
-        self._server = _Server(os.fspath(path), _Conversation)
+        server = _Server(os.fspath(path), _Conversation)
         path.chmod(0o666)  # smtpd(8) connects as the user postfix
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
+        self._serving = Serving(server)
 
     def close(self) -> None:
         """Stop."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._serving.close()
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):

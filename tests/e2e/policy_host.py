@@ -3,12 +3,12 @@
 import contextlib
 import http.server
 import ssl
-import threading
 from dataclasses import dataclass
 from typing import cast
 
 from tests.e2e.certificates import Certificate
 from tests.e2e.namespace import Namespace
+from tests.e2e.serving import Serving
 
 PATH = "/.well-known/mta-sts.txt"
 
@@ -34,16 +34,13 @@ class PolicyHost:
         self.address = address
         self.pages: dict[str, Page] = {}
         self.asked: list[str] = []
-        self._server = namespace.call(_Server, (address, 443), _Request)
-        self._server.policy_host = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
+        server = namespace.call(_Server, (address, 443), _Request)
+        server.policy_host = self
+        self._serving = Serving(server)
 
     def close(self) -> None:
         """Stop; connections are refused from now on."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._serving.close()
 
 
 class _Server(http.server.ThreadingHTTPServer):

@@ -3,12 +3,12 @@
 import contextlib
 import http.server
 import ssl
-import threading
 from dataclasses import dataclass
 from typing import cast
 
 from tests.e2e.certificates import Certificate
 from tests.e2e.namespace import Namespace
+from tests.e2e.serving import Serving
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +26,14 @@ class ReportEndpoint:
     def __init__(self, namespace: Namespace, address: str, certificate: Certificate) -> None:
         self.address = address
         self.posts: list[Post] = []
-        self._server = namespace.call(_Server, (address, 443), _Request)
-        self._server.endpoint = self
-        self._server.context = certificate.server_context()
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
+        server = namespace.call(_Server, (address, 443), _Request)
+        server.endpoint = self
+        server.context = certificate.server_context()
+        self._serving = Serving(server)
 
     def close(self) -> None:
         """Stop; connections are refused from now on."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._serving.close()
 
 
 class _Server(http.server.ThreadingHTTPServer):

@@ -13,6 +13,7 @@ from typing import cast
 
 from tests.e2e.certificates import Certificate
 from tests.e2e.namespace import Namespace
+from tests.e2e.serving import Serving
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,10 +60,9 @@ class Receiver:
         self.refuses = False
         self.begun: list[Session] = []
         self.messages: list[Message] = []
-        self._server = namespace.call(_Server, (address, 25), _Conversation)
-        self._server.receiver = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
+        server = namespace.call(_Server, (address, 25), _Conversation)
+        server.receiver = self
+        self._serving = Serving(server)
 
     @property
     def sessions(self) -> tuple[Session, ...]:
@@ -73,9 +73,7 @@ class Receiver:
 
     def close(self) -> None:
         """Stop; connections are refused from now on."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._serving.close()
 
 
 class _Server(socketserver.ThreadingTCPServer):
